@@ -1,0 +1,1 @@
+"""Schedules and people: the command line, Prefect flows and review."""

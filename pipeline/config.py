@@ -1,0 +1,179 @@
+"""What can be set: one section per stage, with presets and `--set stage.key=value`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import InputError
+
+
+class Section(BaseModel):
+    """Settings of one stage: immutable, unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IngestConfig(Section):
+    """Reading sources onto one clock."""
+
+    max_spread_ms: float = Field(20.0, gt=0, description="largest time between frames of one instant, in ms")
+    max_length_difference: float = Field(
+        0.02, ge=0, description="refuse cameras whose durations differ by more than this share"
+    )
+
+
+class CalibrateConfig(Section):
+    """Solving or importing the rig."""
+
+    lens: Literal["brown", "rational", "fisheye"] = Field("brown", description="lens model to solve for")
+    fix_k3: bool = Field(True, description="hold the third radial coefficient of a brown lens at zero")
+    intrinsics: Literal["solve", "import"] = Field("solve", description="solve from board images, or keep the imported rig's")
+    max_rms_px: float = Field(1.5, gt=0, description="a rig with a larger reprojection RMS is refused")
+    floor_instant: int | None = Field(None, ge=0, description="instant of the board clip at which the board lies on the floor")
+    max_instants: int = Field(120, ge=2, description="instants of the board clip to search for corners, evenly spread")
+
+
+class RectifyConfig(Section):
+    """Rectifying the stereo pair."""
+
+    max_row_error_px: float = Field(1.0, gt=0, description="corners of a rectified pair may differ by this much in rows")
+    num_disparities: int = Field(128, gt=0, multiple_of=16, description="search range of the disparity, in px")
+    depth_every: int = Field(30, gt=0, description="one point cloud every so many instants")
+    voxel_m: float = Field(0.01, gt=0, description="voxel size that point clouds are thinned to, in m")
+
+
+class DetectConfig(Section):
+    """Finding people and grouping their joints."""
+
+    weights: str = Field("default", description="name of shipped weights, or a .safetensors file")
+    size_px: int = Field(384, ge=64, description="long side of the image given to the network, in px")
+    flip: bool = Field(True, description="average with the mirrored image")
+    min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as missing")
+    min_joints: int = Field(5, ge=1, description="people with fewer joints are dropped")
+    max_people: int = Field(10, ge=1, description="most people per image, best first")
+    batch: int = Field(8, ge=1, description="frames per forward pass")
+
+
+class ReconstructConfig(Section):
+    """Matching people across views and triangulating them."""
+
+    match_px: float = Field(40.0, gt=0, description="people match across views when their joints reproject this close, in px")
+    threshold_px: float = Field(15.0, gt=0, description="a view further off than this is left out of a joint, in px")
+    min_views: int = Field(2, ge=2, description="views needed for a joint")
+    min_joints: int = Field(5, ge=1, description="joints needed for a skeleton")
+    max_step_m: float = Field(0.5, gt=0, description="a person moves at most this far between two instants, in m")
+
+
+class AuditConfig(Section):
+    """Gates that a skeleton must pass."""
+
+    max_error_px: float = Field(15.0, gt=0, description="mean reprojection error of a skeleton, in px")
+    max_limb_deviation: float = Field(0.35, gt=0, description="limb length may differ from the person's median by this share")
+    limb_range_m: tuple[float, float] = Field((0.05, 0.8), description="plausible limb lengths, in m")
+    max_knee_back_deg: float = Field(25.0, gt=0, description="knees and elbows may bend backwards by at most this, in degrees")
+    min_joints: int = Field(8, ge=1, description="joints a skeleton needs")
+
+
+class AugmentConfig(Section):
+    """Synthesising new images under the same poses."""
+
+    enabled: bool = Field(True, description="make generated images at all")
+    model: str = Field("", description="folder of a diffusers ControlNet pipeline; empty: the generator made for demos")
+    every: int = Field(30, ge=1, description="one instant in so many is generated")
+    variants: int = Field(1, ge=1, description="images per captured image")
+    size_px: int = Field(128, ge=32, multiple_of=8, description="side of a generated image, in px")
+    steps: int = Field(20, ge=1, description="sampling steps")
+    guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance scale")
+    prompts: tuple[str, ...] = Field(("a person in a {place}, {light}",), min_length=1, description="prompt templates")
+    negative_prompt: str = Field("", description="what the image should not show")
+    seed: int = Field(0, ge=0, description="base of every seed")
+    min_oks: float = Field(0.5, ge=0, le=1, description="least OKS between re-detected people and their labels")
+
+
+class ExportConfig(Section):
+    """Writing the dataset."""
+
+    name: str = Field("dataset", min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="folder below export/")
+    every: int = Field(1, ge=1, description="one instant in so many is exported")
+    image_long_side_px: int = Field(640, ge=32, description="captured images are resized to at most this, in px")
+    jpeg_quality: int = Field(92, ge=1, le=100, description="quality of captured images")
+    rows_per_shard: int = Field(1000, ge=1, description="rows per Parquet file")
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    ingest: IngestConfig = IngestConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
+    rectify: RectifyConfig = RectifyConfig()
+    detect: DetectConfig = DetectConfig()
+    reconstruct: ReconstructConfig = ReconstructConfig()
+    audit: AuditConfig = AuditConfig()
+    augment: AugmentConfig = AugmentConfig()
+    export: ExportConfig = ExportConfig()
+
+
+def load_config(preset: str = "default", layers: Sequence[dict[str, Any]] = (), settings: Sequence[str] = ()) -> Config:
+    """A preset, then layers of nested dicts, then `stage.key=value` settings. Raises InputError naming the nearest known key."""
+    merged = load_preset(preset)
+    for layer in (*layers, *(_parse_setting(text) for text in settings)):
+        merged = _merge(merged, layer)
+    return parse_config(merged)
+
+
+def parse_config(values: dict[str, Any]) -> Config:
+    """Validate nested values. Raises InputError with the key, what was expected, or the nearest known key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(detail) for detail in error.errors())) from error
+
+
+def preset_names() -> list[str]:
+    """The presets that ship with posemill."""
+    folder = resources.files("pipeline") / "presets"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The values of a preset. Raises InputError listing the known ones."""
+    if name not in preset_names():
+        raise InputError(f"preset: expected one of {', '.join(preset_names())}, got {name!r}")
+    return yaml.safe_load((resources.files("pipeline") / "presets" / f"{name}.yaml").read_text()) or {}
+
+
+def known_keys() -> list[str]:
+    """Every `stage.key` that can be set."""
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    return [f"{name}.{key}" for name, section in sections.items() for key in section.model_fields]  # type: ignore[union-attr]
+
+
+def _parse_setting(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or key.count(".") != 1:
+        raise InputError(f"--set: expected stage.key=value, got {text!r}")
+    stage, name = key.split(".")
+    return {stage: {name: yaml.safe_load(value)}}
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        return f"config key {key}: {detail['msg']}, got {detail['input']!r}"
+    known = known_keys() if "." in key else list(Config.model_fields)
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"config key {key} is not known; the nearest known key is {nearest[0]}"

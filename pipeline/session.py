@@ -1,0 +1,124 @@
+"""session.yaml: the cameras, clips, board and calibration inputs of one recording."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.atomic import write_atomically
+from pipeline.errors import InputError
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Record):
+    """Where the frames of one camera come from: a video file, an image folder, and a crop of it for tiled and stereo files."""
+
+    path: str
+    crop_px: tuple[int, int, int, int] | None = Field(None, description="x, y, width, height inside each frame")
+
+
+class Clip(_Record):
+    """One recording: a source per camera, and detections that stand in for the detect stage where they were imported."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    sources: dict[str, Source]
+    detections: dict[str, str] = Field({}, description="camera: OpenPose JSON folder or COCO-results JSON")
+
+
+class CalibrationInputs(_Record):
+    """What the rig is made from: an imported rig, board images per camera, a clip of the moving board, or several of them."""
+
+    rig: str = Field("", description="rig file to import")
+    intrinsics: dict[str, str] = Field({}, description="camera: folder of board images")
+    board_clip: str = Field("", description="name of the clip in which the board moves")
+    image_origin_px: dict[str, tuple[float, float]] = Field(
+        {}, description="camera: where pixel (0, 0) of its video lies in the image it was calibrated with"
+    )
+
+
+class Session(_Record):
+    """A recording session. Clips other than the board clip hold people."""
+
+    version: int = 1
+    name: str = Field(pattern=NAME_PATTERN)
+    cameras: tuple[str, ...] = Field(min_length=1)
+    stereo_pairs: tuple[tuple[str, str], ...] = ()
+    board: str = Field("", description="kind:columns x rows:square m[:marker m:dictionary], e.g. chessboard:4x7:0.06")
+    calibration: CalibrationInputs = CalibrationInputs()
+    clips: tuple[Clip, ...] = ()
+    preset: str = "default"
+    config: dict[str, Any] = Field({}, description="settings of this session, over those of the preset")
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Session:
+        for clip in self.clips:
+            unknown = sorted(set(clip.sources) - set(self.cameras))
+            if unknown:
+                raise ValueError(f"clip {clip.name}: camera {unknown[0]!r} is not one of {', '.join(self.cameras)}")
+        names = [clip.name for clip in self.clips]
+        if len(set(names)) != len(names):
+            raise ValueError(f"clip names must differ, got {', '.join(names)}")
+        if self.calibration.board_clip and self.calibration.board_clip not in names:
+            raise ValueError(f"calibration.board_clip {self.calibration.board_clip!r} is not one of {', '.join(names)}")
+        return self
+
+    def clip(self, name: str) -> Clip:
+        """The clip of that name. Raises InputError naming the known ones."""
+        for clip in self.clips:
+            if clip.name == name:
+                return clip
+        raise InputError(f"clip: expected one of {', '.join(c.name for c in self.clips)}, got {name!r}")
+
+    def pairs_of(self, clip: Clip) -> tuple[tuple[str, str], ...]:
+        """The stereo pairs (left, right) whose cameras both filmed this clip."""
+        return tuple(pair for pair in self.stereo_pairs if set(pair) <= set(clip.sources))
+
+    @property
+    def people_clips(self) -> tuple[Clip, ...]:
+        """The clips to look for people in: all but the board clip."""
+        return tuple(clip for clip in self.clips if clip.name != self.calibration.board_clip)
+
+
+def load_session(root: Path | str) -> Session:
+    """Read SESSION/session.yaml. Raises InputError naming the file, the key and the nearest known key."""
+    path = Path(root) / "session.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+        return Session.model_validate(values)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not found; make a session with `posemill new {root} --camera NAME=SOURCE ...`") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as YAML: {error}") from error
+    except ValidationError as error:
+        raise InputError("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from error
+
+
+def save_session(session: Session, root: Path | str) -> Path:
+    """Write SESSION/session.yaml atomically; returns its path."""
+    path = Path(root) / "session.yaml"
+    write_atomically(path, yaml.safe_dump(session.model_dump(mode="json"), sort_keys=False))
+    return path
+
+
+def resolve(root: Path | str, path: str) -> Path:
+    """A path of session.yaml: relative ones start at the session folder."""
+    return (Path(root) / path).resolve()
+
+
+def _explain(detail: Any) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        return f"{key}: {detail['msg']}"
+    models: list[type[BaseModel]] = [Session, Clip, Source, CalibrationInputs]
+    known = sorted({name for model in models for name in model.model_fields})
+    nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.0)
+    return f"key {key} is not known; the nearest known key is {nearest[0]}"

@@ -1,0 +1,177 @@
+"""The store of a session: the one owner of "already done".
+
+A slot is named by a digest of the stage's version, its config and the digests of its inputs. A result is written under a
+temporary name, fsynced and renamed; its manifest goes last. No manifest: not done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline.atomic import disk_error, fsync, remove, write_atomically
+from pipeline.errors import InputError, StageError
+from pipeline.session import Session, load_session
+from pipeline.types import Artefact
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What a stage works on: a clip (or the whole session, ""), a part of it (a camera, or ""), and its input artefacts."""
+
+    inputs: tuple[Artefact, ...] = ()
+    clip: str = ""
+    part: str = ""
+
+    def only(self, kind: str) -> Artefact:
+        """The one input of that kind."""
+        found = self.all(kind)
+        if len(found) != 1:
+            raise ValueError(f"Ref: expected one input of kind {kind}, got {len(found)}")
+        return found[0]
+
+    def all(self, kind: str) -> tuple[Artefact, ...]:
+        """Every input of that kind, in order."""
+        return tuple(artefact for artefact in self.inputs if artefact.kind == kind)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of one result. `path` is where it will stand: a Parquet file, or a folder."""
+
+    kind: str
+    path: Path
+    digest: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+    redo: bool = False
+
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest beside the result."""
+        return self.path.with_name(self.path.name.removesuffix(".parquet") + ".json")
+
+    def done(self) -> Artefact | None:
+        """The finished artefact, or None when there is no manifest, it is of another digest, its result is gone, or
+        the user asked to make it again."""
+        if self.redo:
+            return None
+        try:
+            manifest = json.loads(self.manifest_path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        if manifest.get("digest") != self.digest or not self.path.exists():
+            return None
+        return Artefact(self.kind, self.path, self.digest, manifest["rows"], manifest["summary"])
+
+    def commit(self, write: Callable[[Path], None], rows: int, summary: dict[str, Any] | None = None) -> Artefact:
+        """Let `write` fill a temporary path, then move it into place, manifest last. Raises StageError on a full disk."""
+        temporary = self.path.with_name(f".{os.getpid()}-{self.path.name}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            self._publish(temporary, rows, summary or {})
+        except OSError as error:
+            raise disk_error(error, self.path) from error
+        finally:
+            remove(temporary)
+        return Artefact(self.kind, self.path, self.digest, rows, summary or {}, made=True)
+
+    def _publish(self, temporary: Path, rows: int, summary: dict[str, Any]) -> None:
+        for file in [temporary] if temporary.is_file() else sorted(temporary.rglob("*")):
+            fsync(file)
+        self.manifest_path.unlink(missing_ok=True)
+        if temporary.is_dir():
+            remove(self.path)
+        temporary.replace(self.path)
+        manifest = {"kind": self.kind, "digest": self.digest, "rows": rows, "summary": summary, **self.provenance}
+        write_atomically(self.manifest_path, json.dumps(manifest, indent=1, sort_keys=True, default=str))
+
+
+class Store:
+    """The folder of one session: hands out slots for stages. Raises InputError when the folder is no session."""
+
+    def __init__(self, root: Path | str, redo: Collection[str] = ()) -> None:
+        """Stages named in `redo` are made again even where they are done."""
+        self.root = Path(root)
+        self.redo = frozenset(redo)
+        if not (self.root / "session.yaml").is_file():
+            raise InputError(f"{self.root}: expected a session (a folder with session.yaml); make one with `posemill new`")
+
+    @cached_property
+    def session(self) -> Session:
+        """What session.yaml says, read once."""
+        return load_session(self.root)
+
+    def slot(
+        self,
+        stage: str,
+        version: str,
+        config: BaseModel,
+        ref: Ref,
+        *,
+        suffix: str = ".parquet",
+        given: Any = None,
+        name: str = "",
+    ) -> Slot:
+        """The slot of a stage for a ref: clips/<clip>/<stage>[-part]-<digest8>.parquet, or <stage's folder>/<name or digest8>.
+
+        suffix "" makes it a folder. `given` is whatever else decides the result (parts of the session, fingerprints of raw
+        files); JSON-able.
+        """
+        provenance = {
+            "stage": stage,
+            "version": version,
+            "clip": ref.clip,
+            "part": ref.part,
+            "config": config.model_dump(mode="json"),
+            "inputs": [artefact.digest for artefact in ref.inputs],
+            "given": given,
+        }
+        digest = digest_of(provenance)
+        if ref.clip:
+            name = "-".join(word for word in (stage, ref.part, digest[:8]) if word)
+        folder = self.root / "clips" / ref.clip if ref.clip else self.root / _SESSION_FOLDERS[stage]
+        return Slot(stage, folder / ((name or digest[:8]) + suffix), digest, provenance, stage in self.redo)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the session for one run. Raises StageError naming the process that holds it already."""
+        with (self.root / ".lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                handle.seek(0)
+                raise StageError(
+                    f"{self.root}: another run (process {handle.read().strip() or 'unknown'}) is working on this session; "
+                    "wait for it or stop it, then run again"
+                ) from error
+            self._forget_leftovers()
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+    def _forget_leftovers(self) -> None:
+        """Remove what a killed run left half-written (`.PID-name`): only called while the session is locked."""
+        for folder in ("clips", *_SESSION_FOLDERS.values()):
+            for leftover in (self.root / folder).rglob(".[0-9]*-*"):
+                remove(leftover)
+
+
+# Stages that work on the whole session, and the folder their results stand in.
+_SESSION_FOLDERS = {"calibrate": "rig", "export": "export"}

@@ -1,0 +1,184 @@
+"""The only list of Parquet columns. Units stand in the names; a row is written once and never changed.
+
+Lists are nested lists, not tensor extension types: they load in every reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.types import Poses2D, Skeletons3D
+
+_REALS = pa.list_(pa.float64())
+_WHOLES = pa.list_(pa.int64())
+
+# One row per camera and instant: which frame of which source was on screen.
+FRAMES = pa.schema(
+    [
+        ("instant", pa.int64()),
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("camera", pa.string()),
+        ("frame_index", pa.int64()),  # -1: the camera has no frame at this instant
+        ("frame_t_ns", pa.int64()),
+        ("width_px", pa.int64()),
+        ("height_px", pa.int64()),
+    ]
+)
+
+# One row per camera, instant and person.
+POSES2D = pa.schema(
+    [
+        ("t_ns", pa.int64()),
+        ("camera", pa.string()),
+        ("person", pa.int64()),  # index in this image, not an identity
+        ("x_px", _REALS),
+        ("y_px", _REALS),
+        ("score", _REALS),
+        ("tag", _REALS),
+    ]
+)
+
+# One row per instant and person.
+SKELETONS3D = pa.schema(
+    [
+        ("t_ns", pa.int64()),
+        ("person", pa.int64()),  # identity within the clip
+        ("x_m", _REALS),
+        ("y_m", _REALS),
+        ("z_m", _REALS),
+        ("score", _REALS),
+        ("error_px", _REALS),
+        ("n_views", _WHOLES),
+        ("covariance_m2", pa.list_(_REALS)),  # per joint nine numbers, row-major; null when unknown
+    ]
+)
+
+# One row per instant and person of SKELETONS3D.
+AUDIT = pa.schema(
+    [
+        ("t_ns", pa.int64()),
+        ("person", pa.int64()),
+        ("accepted", pa.bool_()),
+        ("reasons", pa.list_(pa.string())),
+        ("error_px", pa.float64()),
+        ("joints", pa.int64()),
+        ("limb_deviation", pa.float64()),
+    ]
+)
+
+# One row per image of the dataset.
+SAMPLES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("clip", pa.string()),
+        ("camera", pa.string()),
+        ("t_ns", pa.int64()),
+        ("width_px", pa.int64()),
+        ("height_px", pa.int64()),
+        ("x_px", pa.list_(_REALS)),
+        ("y_px", pa.list_(_REALS)),
+        ("visible", pa.list_(_WHOLES)),
+        ("x_m", pa.list_(_REALS)),
+        ("y_m", pa.list_(_REALS)),
+        ("z_m", pa.list_(_REALS)),
+        ("origin", pa.string()),
+        ("prompt", pa.string()),
+        ("seed", pa.int64()),
+        ("generator", pa.string()),
+        ("parent", pa.string()),
+        ("verdict", pa.string()),
+        ("reasons", pa.list_(pa.string())),
+    ]
+)
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+    """Write dict rows as one Parquet file (zstd; the same rows give the same bytes); returns their number."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    pq.write_table(table, path, compression="zstd")
+    return len(table)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Every row of a Parquet file as a dict."""
+    return pq.read_table(path).to_pylist()
+
+
+def poses2d_rows(poses: Iterable[Poses2D]) -> Iterator[dict[str, Any]]:
+    """POSES2D rows, one per person; an image without people gives none."""
+    for pose in poses:
+        for person in range(len(pose)):
+            yield {
+                "t_ns": pose.t_ns,
+                "camera": pose.camera,
+                "person": person,
+                "x_px": pose.xy_px[person, :, 0].tolist(),
+                "y_px": pose.xy_px[person, :, 1].tolist(),
+                "score": pose.score[person].tolist(),
+                "tag": pose.tag[person].tolist(),
+            }
+
+
+def poses2d_by_instant(rows: Sequence[dict[str, Any]], camera: str, joints: int) -> dict[int, Poses2D]:
+    """POSES2D rows of one camera as t_ns -> Poses2D; instants without people are absent."""
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["camera"] == camera:
+            grouped.setdefault(row["t_ns"], []).append(row)
+    return {t_ns: _poses2d(camera, t_ns, group, joints) for t_ns, group in grouped.items()}
+
+
+def _poses2d(camera: str, t_ns: int, rows: list[dict[str, Any]], joints: int) -> Poses2D:
+    xy_px = np.stack([_columns(row, "x_px", "y_px") for row in rows]).reshape(len(rows), joints, 2)
+    return Poses2D(camera, t_ns, xy_px, np.array([r["score"] for r in rows]), np.array([r["tag"] for r in rows]))
+
+
+def skeletons3d_rows(skeletons: Iterable[Skeletons3D]) -> Iterator[dict[str, Any]]:
+    """SKELETONS3D rows, one per person."""
+    for instant in skeletons:
+        for p in range(len(instant)):
+            covariance = instant.covariance_m2
+            yield {
+                "t_ns": instant.t_ns,
+                "person": int(instant.person[p]),
+                "x_m": instant.xyz_m[p, :, 0].tolist(),
+                "y_m": instant.xyz_m[p, :, 1].tolist(),
+                "z_m": instant.xyz_m[p, :, 2].tolist(),
+                "score": instant.score[p].tolist(),
+                "error_px": instant.error_px[p].tolist(),
+                "n_views": instant.n_views[p].tolist(),
+                "covariance_m2": None if covariance is None else covariance[p].reshape(-1, 9).tolist(),
+            }
+
+
+def skeletons3d_from_rows(rows: Iterable[dict[str, Any]]) -> list[Skeletons3D]:
+    """SKELETONS3D rows back to one record per instant, in time order."""
+    grouped: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["t_ns"], []).append(row)
+    return [_skeletons3d(t_ns, grouped[t_ns]) for t_ns in sorted(grouped)]
+
+
+def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:
+    known = all(row["covariance_m2"] is not None for row in rows)
+    covariance = np.array([row["covariance_m2"] for row in rows], dtype=float) if known else None
+    return Skeletons3D(
+        t_ns=t_ns,
+        person=np.array([row["person"] for row in rows]),
+        xyz_m=np.stack([_columns(row, "x_m", "y_m", "z_m") for row in rows]),
+        score=np.array([row["score"] for row in rows], dtype=float),
+        error_px=np.array([row["error_px"] for row in rows], dtype=float),
+        n_views=np.array([row["n_views"] for row in rows]),
+        covariance_m2=None if covariance is None else covariance.reshape(len(rows), -1, 3, 3),
+    )
+
+
+def _columns(row: dict[str, Any], *names: str) -> np.ndarray:
+    return np.stack([np.asarray(row[name], dtype=np.float64) for name in names], axis=-1)

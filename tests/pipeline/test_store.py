@@ -1,0 +1,102 @@
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import DetectConfig
+from pipeline.errors import InputError, StageError
+from pipeline.session import Session, save_session
+from pipeline.store import Ref, Store
+from pipeline.types import Artefact
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    save_session(Session(name="s", cameras=("cam1",)), tmp_path)
+    return Store(tmp_path)
+
+
+def _slot(store: Store, version: str = "1", config: DetectConfig | None = None, inputs: tuple[Artefact, ...] = ()):
+    return store.slot("detect", version, config or DetectConfig(), Ref(inputs, "walk", "cam1"))
+
+
+def _commit(slot, text: str = "rows") -> Artefact:
+    return slot.commit(lambda path: path.write_text(text) and None, rows=1, summary={"people": 2})
+
+
+def test_a_folder_without_session_yaml_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="posemill new"):
+        Store(tmp_path)
+
+
+def test_a_result_is_done_only_once_its_manifest_stands(store: Store) -> None:
+    slot = _slot(store)
+    assert slot.done() is None
+    made = _commit(slot)
+    found = _slot(store).done()
+    assert found == made
+    assert made.made
+    assert found is not None
+    assert not found.made
+    slot.manifest_path.unlink()
+    assert slot.done() is None
+
+
+def test_version_config_and_inputs_each_change_the_slot(store: Store) -> None:
+    _commit(_slot(store))
+    other = Artefact("ingest", Path("x"), "abc", 1)
+    assert _slot(store, version="2").done() is None
+    assert _slot(store, config=DetectConfig(size_px=256)).done() is None
+    assert _slot(store, inputs=(other,)).done() is None
+
+
+def test_a_failing_writer_leaves_nothing_behind(store: Store) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        _slot(store).commit(fail, rows=1)
+    assert list((store.root / "clips" / "walk").iterdir()) == []
+
+
+def test_a_full_disk_says_what_to_do(store: Store) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StageError, match="disk is full.*run the same command again"):
+        _slot(store).commit(full, rows=1)
+
+
+def test_a_redone_stage_is_not_done(store: Store) -> None:
+    _commit(_slot(store))
+    assert _slot(Store(store.root, redo=("detect",))).done() is None
+
+
+def test_a_folder_result_replaces_the_one_before(store: Store) -> None:
+    def write(name: str):
+        def fill(path: Path) -> None:
+            path.mkdir()
+            (path / name).write_text(name)
+
+        return fill
+
+    slot = store.slot("export", "1", DetectConfig(), Ref(), suffix="", name="dataset")
+    slot.commit(write("old"), rows=1)
+    slot.commit(write("new"), rows=1)
+    assert [file.name for file in slot.path.iterdir()] == ["new"]
+    assert json.loads((store.root / "export" / "dataset.json").read_text())["digest"] == slot.digest
+
+
+def test_a_second_run_is_refused_naming_the_first(store: Store) -> None:
+    with store.lock(), pytest.raises(StageError, match="another run \\(process [0-9]+\\)"), Store(store.root).lock():
+        pass
+
+
+def test_leftovers_of_a_killed_run_are_removed(store: Store) -> None:
+    leftover = store.root / "clips" / "walk" / ".123-detect-cam1-00000000.parquet"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("half")
+    with store.lock():
+        assert not leftover.exists()
