@@ -75,7 +75,8 @@ class Camera:
 
     def _distort(self, cam_m: Array) -> Array:
         project = cv2.fisheye.projectPoints if self.lens == "fisheye" else cv2.projectPoints
-        return project(cam_m[:, None], np.zeros(3), np.zeros(3), self.K, self.dist)[0].reshape(-1, 2)
+        xy_px = project(cam_m[:, None], np.zeros(3), np.zeros(3), self.K, self.dist)[0]
+        return np.asarray(xy_px, dtype=np.float64).reshape(-1, 2)
 
     def undistort(self, xy_px: ArrayLike) -> Array:
         """Distorted pixels (N, 2) to normalised image coordinates (N, 2): x/z, y/z in the camera frame; NaN stays NaN."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
 
 from calibration.errors import CalibrationError
 
@@ -42,7 +42,9 @@ class Rigid:
     @classmethod
     def from_rvec(cls, rvec: ArrayLike, t: ArrayLike) -> Rigid:
         """From a Rodrigues vector (3,) in radians and a translation (3,) in metres."""
-        return cls(cv2.Rodrigues(np.asarray(rvec, dtype=np.float64).reshape(3))[0], np.asarray(t, dtype=np.float64))
+        return cls(
+            Rotation.from_rotvec(np.asarray(rvec, dtype=np.float64).reshape(3)).as_matrix(), np.asarray(t, dtype=np.float64)
+        )
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike) -> Rigid:
@@ -58,7 +60,7 @@ class Rigid:
     @property
     def rvec(self) -> Array:
         """The Rodrigues vector (3,) in radians."""
-        return cv2.Rodrigues(self.R)[0].ravel()
+        return Rotation.from_matrix(self.R).as_rotvec()
 
     def apply(self, xyz_m: ArrayLike) -> Array:
         """Move points (..., 3) in metres."""
@@ -74,8 +76,12 @@ class Rigid:
 
 
 def rotation_angle_rad(Ra: ArrayLike, Rb: ArrayLike) -> float:
-    """Angle between two rotations (3, 3) in radians; exact also for tiny angles (Rodrigues, not arccos)."""
-    return float(np.linalg.norm(cv2.Rodrigues(np.asarray(Ra, dtype=np.float64) @ np.asarray(Rb, dtype=np.float64).T)[0]))
+    """Angle between two rotations (3, 3) in radians.
+
+    Through quaternions: an arccos of the trace, and OpenCV's Rodrigues, both return 0 for angles below 1e-5.
+    """
+    between = np.asarray(Ra, dtype=np.float64) @ np.asarray(Rb, dtype=np.float64).T
+    return float(Rotation.from_matrix(between).magnitude())
 
 
 def align(src: ArrayLike, dst: ArrayLike) -> Rigid:
