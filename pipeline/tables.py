@@ -95,6 +95,8 @@ SAMPLES = pa.schema(
         ("parent", pa.string()),
         ("verdict", pa.string()),
         ("reasons", pa.list_(pa.string())),
+        ("oks", _REALS),  # per person, generated only: how well the person detected again agrees with the label
+        ("drift_px", pa.list_(_REALS)),  # per person and joint, generated only: from the label to the joint detected again
     ]
 )
 

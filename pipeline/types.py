@@ -106,7 +106,7 @@ class Sample:
 
     image: encoded JPEG or PNG bytes; size_wh px; people P with xy_px (P, J, 2), xyz_m (P, J, 3) world, visible (P, J) 0/1/2 as
     in COCO; origin captured or generated; prompt, seed, generator and parent (id of the captured sample) only when generated;
-    verdict accepted or rejected with its reasons.
+    verdict accepted or rejected with its reasons; oks (P,) and drift_px (P, J) of a generated sample's label check.
     """
 
     id: str
@@ -125,6 +125,8 @@ class Sample:
     parent: str = ""
     verdict: Literal["accepted", "rejected"] = "accepted"
     reasons: tuple[str, ...] = ()
+    oks: tuple[float, ...] = ()
+    drift_px: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
