@@ -125,4 +125,5 @@ def sample_rows(samples: Iterable[Sample]) -> Iterator[dict[str, Any]]:
             "reasons": list(sample.reasons),
             "oks": list(sample.oks),
             "drift_px": [list(person) for person in sample.drift_px],
+            "ignore_xywh_px": sample.ignore_xywh_px.tolist(),
         }

@@ -65,7 +65,8 @@ AUDIT = pa.schema(
         ("t_ns", pa.int64()),
         ("person", pa.int64()),
         ("accepted", pa.bool_()),
-        ("reasons", pa.list_(pa.string())),
+        ("gates", pa.list_(pa.string())),  # those it did not pass: joints, error, limb length, limb deviation, angle
+        ("reasons", pa.list_(pa.string())),  # the same in words, with numbers
         ("error_px", pa.float64()),
         ("joints", pa.int64()),
         ("limb_deviation", pa.float64()),
@@ -88,6 +89,7 @@ SAMPLES = pa.schema(
         ("x_m", pa.list_(_REALS)),
         ("y_m", pa.list_(_REALS)),
         ("z_m", pa.list_(_REALS)),
+        ("ignore_xywh_px", pa.list_(_REALS)),  # boxes around people who are in the image but carry no label
         ("origin", pa.string()),
         ("prompt", pa.string()),
         ("seed", pa.int64()),
@@ -99,7 +101,6 @@ SAMPLES = pa.schema(
         ("drift_px", pa.list_(_REALS)),  # per person and joint, generated only: from the label to the joint detected again
     ]
 )
-
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write dict rows as one Parquet file (zstd; the same rows give the same bytes); returns their number."""
