@@ -68,7 +68,8 @@ def project_labels(camera: Camera, xyz_m: Array) -> tuple[Array, NDArray[np.int6
     """
     people, joints = xyz_m.shape[:2]
     xy_px = camera.project(xyz_m).reshape(people, joints, 2)
-    inside = np.isfinite(xy_px).all(-1) & (np.nan_to_num(xy_px, nan=-1.0) >= -0.5).all(-1)
+    inside = np.asarray(np.isfinite(xy_px).all(-1))
+    inside &= (np.nan_to_num(xy_px, nan=-1.0) >= -0.5).all(-1)
     inside &= (np.nan_to_num(xy_px, nan=np.inf) <= np.array(camera.size_wh) - 0.5).all(-1)
     return np.where(inside[..., None], xy_px, np.nan), np.where(inside, VISIBLE, 0).astype(np.int64)
 

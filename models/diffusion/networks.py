@@ -1,0 +1,186 @@
+"""The four networks and the tokenizer of a small latent diffusion model with ControlNet, in diffusers' own classes.
+
+Rombach et al. 2022 (latent diffusion); Zhang et al. 2023 (ControlNet). Sizes are ours, the layout is Stable Diffusion 1.5's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class GeneratorShape:
+    """Sizes of the networks. size_px: side of the images; channels of each level of autoencoder and UNet, finest first."""
+
+    size_px: int = 64
+    vae_channels: tuple[int, ...] = (16, 32, 64)
+    latent_channels: int = 4
+    unet_channels: tuple[int, ...] = (48, 96, 128)
+    condition_channels: tuple[int, ...] = (16, 32, 64)
+    heads: int = 4
+    norm_groups: int = 16
+    text_width: int = 96
+    text_layers: int = 2
+    max_tokens: int = 24
+
+    def __post_init__(self) -> None:
+        if len(self.condition_channels) != len(self.vae_channels):
+            raise ValueError(
+                "GeneratorShape.condition_channels: expected one entry per level of the autoencoder "
+                f"({len(self.vae_channels)}), got {len(self.condition_channels)}"
+            )
+        if self.size_px % self.stride_px:
+            raise ValueError(f"GeneratorShape.size_px: expected a multiple of {self.stride_px}, got {self.size_px}")
+
+    @property
+    def downsampling(self) -> int:
+        """Image pixels per latent pixel."""
+        return 2 ** (len(self.vae_channels) - 1)
+
+    @property
+    def stride_px(self) -> int:
+        """Image sides must be multiples of this: autoencoder and UNet both halve."""
+        return self.downsampling * 2 ** (len(self.unet_channels) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is trained: `vae` images to latents, `text_encoder` tokens to context, `unet` denoises, `controlnet` adds poses."""
+
+    vae: Any
+    text_encoder: Any
+    unet: Any
+    controlnet: Any
+
+    def named(self) -> dict[str, nn.Module]:
+        """The networks by the name of their folder."""
+        return {name: getattr(self, name) for name in ("vae", "text_encoder", "unet", "controlnet")}
+
+
+def build_tokenizer(captions: Iterable[str], max_tokens: int) -> Any:
+    """A CLIP tokenizer (byte-level BPE) in which each word of the captions is one token; any other text still has tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False)])
+    trainer = trainers.BpeTrainer(vocab_size=4096, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
+    learner.train_from_iterator(sorted(set(captions)), trainer)
+    merges: Any = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), BEGIN, END]
+    vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_tokens)
+
+
+def build_networks(shape: GeneratorShape, tokenizer: Any, seed: int = 0) -> Networks:
+    """The networks with random weights from `seed`; ControlNet starts as the UNet's encoder with zero convolutions."""
+    from diffusers import ControlNetModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        vae, text_encoder, unet = _autoencoder(shape), _text_encoder(shape, tokenizer), _unet(shape)
+        controlnet = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=shape.condition_channels)
+    return Networks(vae, text_encoder, unet, controlnet)
+
+
+def _autoencoder(shape: GeneratorShape) -> Any:
+    from diffusers import AutoencoderKL
+
+    levels = len(shape.vae_channels)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=shape.vae_channels,
+        layers_per_block=1,
+        latent_channels=shape.latent_channels,
+        norm_num_groups=min(shape.norm_groups, *shape.vae_channels),
+        sample_size=shape.size_px,
+        mid_block_add_attention=False,
+    )
+
+
+def _text_encoder(shape: GeneratorShape, tokenizer: Any) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.text_width,
+        intermediate_size=2 * shape.text_width,
+        num_hidden_layers=shape.text_layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=shape.max_tokens,
+        projection_dim=shape.text_width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def _unet(shape: GeneratorShape) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    coarse = len(shape.unet_channels) - 1  # attention everywhere but at the finest level, where it costs most
+    return UNet2DConditionModel(
+        sample_size=shape.size_px // shape.downsampling,
+        in_channels=shape.latent_channels,
+        out_channels=shape.latent_channels,
+        block_out_channels=shape.unet_channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * coarse),
+        up_block_types=(*("CrossAttnUpBlock2D",) * coarse, "UpBlock2D"),
+        cross_attention_dim=shape.text_width,
+        attention_head_dim=shape.heads,  # diffusers reads this as the number of heads
+        norm_num_groups=shape.norm_groups,
+    )
+
+
+def noise_schedule() -> Any:
+    """Stable Diffusion's noise schedule with velocity prediction, ending in pure noise (Lin et al. 2024)."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",  # starts at the last step, which the zero-SNR schedule needs
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def save_pipeline(networks: Networks, tokenizer: Any, folder: Path, half: bool = True) -> None:
+    """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, in float16 where `half`."""
+    from diffusers import StableDiffusionControlNetPipeline
+
+    pipeline: Any = StableDiffusionControlNetPipeline(
+        vae=networks.vae,
+        text_encoder=networks.text_encoder,
+        tokenizer=tokenizer,
+        unet=networks.unet,
+        controlnet=networks.controlnet,
+        scheduler=noise_schedule(),
+        safety_checker=None,  # trained on rendered people alone; there is nothing it could be asked to hide
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16 if half else torch.float32)
+    pipeline.save_pretrained(folder, safe_serialization=True)
