@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import InputError
+from pipeline.session import Session
 
 
 class Section(BaseModel):
@@ -25,6 +26,9 @@ class IngestConfig(Section):
     max_spread_ms: float = Field(20.0, gt=0, description="largest time between frames of one instant, in ms")
     max_length_difference: float = Field(
         0.02, ge=0, description="refuse cameras whose durations differ by more than this share"
+    )
+    max_rate_difference: float = Field(
+        0.02, ge=0, description="refuse cameras whose frame rates differ by more than this share"
     )
 
 
@@ -68,6 +72,7 @@ class ReconstructConfig(Section):
     min_views: int = Field(2, ge=2, description="views needed for a joint")
     min_joints: int = Field(5, ge=1, description="joints needed for a skeleton")
     max_step_m: float = Field(0.5, gt=0, description="a person moves at most this far between two instants, in m")
+    max_gap_ms: float = Field(500.0, ge=0, description="a person keeps the identity through a gap of up to this, in ms")
 
 
 class AuditConfig(Section):
@@ -125,6 +130,11 @@ def load_config(preset: str = "default", layers: Sequence[dict[str, Any]] = (), 
     for layer in (*layers, *(_parse_setting(text) for text in settings)):
         merged = _merge(merged, layer)
     return parse_config(merged)
+
+
+def session_config(session: Session, preset: str = "", settings: Sequence[str] = ()) -> Config:
+    """The settings of a session: its preset or the one given instead, its own settings over it, then `stage.key=value`."""
+    return load_config(preset or session.preset, [session.config], settings)
 
 
 def parse_config(values: dict[str, Any]) -> Config:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pipeline import audit, augment, calibrate, detect, export, ingest, reconstruct, rectify
 from pipeline.config import Config, Section
 from pipeline.errors import InputError
+from pipeline.failures import forget_failure, note_failure
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
@@ -112,9 +113,14 @@ class LocalRunner:
 
 
 def timed_call(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Artefact, Step]:
-    """Run one stage on one ref and measure it."""
+    """Run one stage on one ref and measure it; a failure is noted for `posemill status`."""
     wall, cpu = time.perf_counter(), time.process_time()
-    artefact: Artefact = STAGES[stage].run(store, ref, config)
+    try:
+        artefact: Artefact = STAGES[stage].run(store, ref, config)
+    except Exception as error:
+        note_failure(store, stage, ref, error)
+        raise
+    forget_failure(store, stage, ref)
     step = Step(
         stage=stage,
         clip=ref.clip,
