@@ -24,6 +24,10 @@ class Source(_Record):
 
     path: str
     crop_px: tuple[int, int, int, int] | None = Field(None, description="x, y, width, height inside each frame")
+    fps: float | None = Field(None, gt=0, description="frame rate of an image folder; videos carry their own times")
+    image_origin_px: tuple[float, float] | None = Field(
+        None, description="where this source's pixel (0, 0) lies in the image its camera was calibrated with"
+    )
 
 
 class Clip(_Record):
@@ -40,9 +44,6 @@ class CalibrationInputs(_Record):
     rig: str = Field("", description="rig file to import")
     intrinsics: dict[str, str] = Field({}, description="camera: folder of board images")
     board_clip: str = Field("", description="name of the clip in which the board moves")
-    image_origin_px: dict[str, tuple[float, float]] = Field(
-        {}, description="camera: where pixel (0, 0) of its video lies in the image it was calibrated with"
-    )
 
 
 class Session(_Record):

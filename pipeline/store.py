@@ -78,7 +78,7 @@ class Slot:
             return None
         return Artefact(self.kind, self.path, self.digest, manifest["rows"], manifest["summary"])
 
-    def commit(self, write: Callable[[Path], None], rows: int, summary: dict[str, Any] | None = None) -> Artefact:
+    def commit(self, write: Callable[[Path], object], rows: int, summary: dict[str, Any] | None = None) -> Artefact:
         """Let `write` fill a temporary path, then move it into place, manifest last. Raises StageError on a full disk."""
         temporary = self.path.with_name(f".{os.getpid()}-{self.path.name}")
         try:

@@ -1,0 +1,69 @@
+"""What a reader of frames gives: shots, and a probe of what the source holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.progress import Advance
+
+Image = NDArray[np.uint8]
+NS = 1_000_000_000
+
+
+class Shot(NamedTuple):
+    """One frame of a source before cropping: its number, its time after the source's first frame, RGB uint8 (H, W, 3)."""
+
+    number: int
+    t_ns: int
+    image: Image
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a source holds. size_wh px before cropping; t_ns: one time per frame, from 0; declared: frames the file claims to
+    hold (0: it does not say); problem: the first thing found wrong, "" when nothing was."""
+
+    path: Path
+    size_wh: tuple[int, int]
+    t_ns: tuple[int, ...]
+    declared: int = 0
+    problem: str = ""
+
+    @property
+    def frames(self) -> int:
+        """Frames found."""
+        return len(self.t_ns)
+
+    @property
+    def fps(self) -> float:
+        """Frame rate from the median interval; 0 for fewer than two frames."""
+        return float(NS / np.median(np.diff(self.t_ns))) if self.frames > 1 else 0.0
+
+    @property
+    def duration_ns(self) -> int:
+        """From the first frame to the end of the last."""
+        return self.t_ns[-1] + (round(NS / self.fps) if self.fps else 0) if self.t_ns else 0
+
+
+class Reader(Protocol):
+    """A source that can be read more than once; `files` are what it is made of."""
+
+    files: list[Path]
+
+    def probe(self) -> Probe:
+        """A quick look: the index of the file and its first frame. Raises InputError when it cannot be opened."""
+        ...
+
+    def check(self, advance: Advance) -> Probe:
+        """A full look: every frame is decoded once; what is damaged is told in `Probe.problem`."""
+        ...
+
+    def shots(self, start: int = 0, stop: int | None = None) -> Iterator[Shot]:
+        """Frames start <= index < stop in order. Raises InputError when a frame cannot be decoded."""
+        ...

@@ -1,0 +1,172 @@
+"""Where frames come from: video files, image folders and crops of them, read by index with exact times.
+
+A source that cannot be used raises InputError: which file, what was expected, what was found and what to do. Later kinds of
+source (live streams) join here: a reader has `probe`, `check` and `shots`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.probe import NS, Image, Probe, Reader, Shot
+from pipeline.progress import Advance
+from pipeline.session import Source, resolve
+from pipeline.types import Frame
+from pipeline.video import VideoReader
+
+Crop = tuple[int, int, int, int]
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# Image files carry no times; a source may state its own rate.
+IMAGE_FPS = 30.0
+
+
+def open_source(root: Path | str, source: Source) -> Reader:
+    """The reader of a source; relative paths start at the session folder `root`. Raises InputError when nothing is there."""
+    path = resolve(root, source.path)
+    if any(letter in path.name for letter in "*?[") or path.is_dir():
+        return ImageReader(path, source.fps or IMAGE_FPS)
+    if not path.is_file():
+        raise InputError(f"{path}: not found; expected a video file, a folder of images or a pattern such as images/*.png")
+    return VideoReader(path)
+
+
+def crop(image: Image, crop_px: Crop | None, owner: str) -> Image:
+    """The part (x, y, width, height) of an image; InputError when it reaches outside."""
+    if crop_px is None:
+        return image
+    x, y, width, height = crop_px
+    if x < 0 or y < 0 or x + width > image.shape[1] or y + height > image.shape[0]:
+        raise InputError(
+            f"{owner}: crop_px {crop_px} (x, y, width, height) reaches outside the frame of "
+            f"{image.shape[1]}x{image.shape[0]} px; correct it in session.yaml"
+        )
+    return np.ascontiguousarray(image[y : y + height, x : x + width])
+
+
+def size_of(probe: Probe, source: Source) -> tuple[int, int]:
+    """Width and height in px of a camera's images, after cropping."""
+    return probe.size_wh if source.crop_px is None else (source.crop_px[2], source.crop_px[3])
+
+
+def by_file(root: Path | str, sources: Mapping[str, Source]) -> dict[Path, list[str]]:
+    """Which cameras share a file: path -> camera names. Such cameras are decoded in one pass."""
+    shared: dict[Path, list[str]] = {}
+    for camera, source in sources.items():
+        shared.setdefault(resolve(root, source.path), []).append(camera)
+    return shared
+
+
+def read_frames(
+    root: Path | str, sources: Mapping[str, Source], start: int = 0, stop: int | None = None
+) -> Iterator[dict[str, Frame]]:
+    """Frames start <= index < stop of cameras that share ONE file, decoded once: camera -> Frame. Raises InputError."""
+    if len(by_file(root, sources)) != 1:
+        raise InputError(f"read_frames: expected cameras of one file, got {', '.join(s.path for s in sources.values())}")
+    reader = open_source(root, next(iter(sources.values())))
+    for shot in reader.shots(start, stop):
+        yield {
+            camera: Frame(camera, shot.number, shot.t_ns, crop(shot.image, source.crop_px, f"camera {camera}"))
+            for camera, source in sources.items()
+        }
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorting key that puts img2 before img10."""
+    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+
+
+def list_images(path: Path) -> list[Path]:
+    """The images of a folder, or those that match a pattern, in natural order. Raises InputError naming what was found."""
+    folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected images ({' '.join(IMAGE_ENDINGS)})")
+    files = [file for file in folder.glob(pattern) if file.is_file()]
+    images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
+    if not images:
+        raise InputError(f"{path}: expected images ({' '.join(IMAGE_ENDINGS)}), found none among {len(files)} files")
+    return sorted(images, key=lambda file: natural_key(file.name))
+
+
+def read_image(path: Path) -> Image:
+    """An image file as RGB uint8 (H, W, 3), turned upright as its EXIF says. Raises InputError."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{path}: not a readable image; replace it, or take it out of the folder")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+class ImageReader:
+    """A folder of images as a recording with an even frame rate."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.fps, self.files = path, fps, list_images(path)
+
+    def _time_ns(self, index: int) -> int:
+        return round(index * NS / Fraction(self.fps))
+
+    def _probe(self, size_wh: tuple[int, int], problem: str = "") -> Probe:
+        times = tuple(self._time_ns(index) for index in range(len(self.files)))
+        return Probe(self.path, size_wh, times, len(self.files), problem)
+
+    def probe(self) -> Probe:
+        """See Reader."""
+        height, width = read_image(self.files[0]).shape[:2]
+        return self._probe((width, height))
+
+    def check(self, advance: Advance) -> Probe:
+        """See Reader."""
+        problem = ""
+        try:
+            for _ in self.shots():
+                advance(1)
+        except InputError as error:
+            problem = str(error)
+        size_wh = (0, 0) if problem.startswith(str(self.files[0])) else self.probe().size_wh
+        return self._probe(size_wh, problem)
+
+    def shots(self, start: int = 0, stop: int | None = None) -> Iterator[Shot]:
+        """See Reader."""
+        first = read_image(self.files[0]).shape
+        for index in range(start, min(len(self.files) if stop is None else stop, len(self.files))):
+            image = read_image(self.files[index])
+            if image.shape != first:
+                raise InputError(
+                    f"{self.files[index]}: is {image.shape[1]}x{image.shape[0]} px, the first image of the folder "
+                    f"{first[1]}x{first[0]}; all images of one camera must have one size"
+                )
+            yield Shot(index, self._time_ns(index), image)
+
+
+def layout_crops(size_wh: tuple[int, int], layout: str, owner: str = "tiled file") -> list[Crop]:
+    """The crops of a tiled frame, row by row; layout COLSxROWS such as 2x2, 4x1, 1x4. Raises InputError when the frame does
+    not divide into equal tiles."""
+    match = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", layout)
+    if match is None:
+        raise InputError(f"layout: expected COLUMNSxROWS such as 2x2, 4x1 or 1x4, got {layout!r}")
+    cols, rows = int(match[1]), int(match[2])
+    width, height = size_wh
+    if width % cols or height % rows:
+        raise InputError(
+            f"{owner}: {width}x{height} px cannot be cut into {layout} tiles (each {width / cols:g} x {height / rows:g} px); "
+            "check the layout, or give each camera its crop_px in session.yaml"
+        )
+    tile = (width // cols, height // rows)
+    return [(col * tile[0], row * tile[1], *tile) for row in range(rows) for col in range(cols)]
+
+
+def camera_images(root: Path | str, source: Source, indices: Sequence[int]) -> Iterator[tuple[int, Image]]:
+    """Chosen frames of one camera, ascending indices: (index, RGB (H, W, 3)); frames between them are decoded, not kept."""
+    wanted = set(indices)
+    if not wanted:
+        return
+    for shot in open_source(root, source).shots(min(wanted), max(wanted) + 1):
+        if shot.number in wanted:
+            yield shot.number, crop(shot.image, source.crop_px, source.path)
