@@ -162,7 +162,8 @@ def _least_homogeneous(normal: Array) -> Array:
     """Points (N, 3) that minimise v' M v / v' v, v = (x, 1), for upper triangles (N, 10) of M.
 
     NaN where M's 3x3 block is singular. M v = s v splits into (A - s I) x = -b: the inhomogeneous solution gives s as its
-    Rayleigh quotient, and two more closed-form 3x3 solves reach the smallest singular vector to rounding (Rayleigh quotient iteration converges cubically).
+    Rayleigh quotient, and two more closed-form 3x3 solves reach the smallest singular vector to rounding (the iteration
+    converges cubically).
     """
     A, b, c = normal[:, [0, 1, 2, 4, 5, 7]], normal[:, [3, 6, 8]], normal[:, 9]
     with np.errstate(all="ignore"):
