@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ def _unet(shape: GeneratorShape) -> Any:
     )
 
 
+@cache
 def noise_schedule() -> Any:
     """Stable Diffusion's noise schedule with velocity prediction, ending in pure noise (Lin et al. 2024)."""
     from diffusers import DDIMScheduler
