@@ -102,6 +102,7 @@ SAMPLES = pa.schema(
     ]
 )
 
+
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write dict rows as one Parquet file (zstd; the same rows give the same bytes); returns their number."""
     table = pa.Table.from_pylist(list(rows), schema=schema)
@@ -112,6 +113,27 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Every row of a Parquet file as a dict."""
     return pq.read_table(path).to_pylist()
+
+
+def stream_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file one by one, in a memory that does not grow with the file."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1024, columns=columns):
+            yield from batch.to_pylist()
+
+
+def instants_of(path: Path) -> list[int]:
+    """The times (t_ns) of the instants of a FRAMES file, in order."""
+    return sorted(set(pq.read_table(path, columns=["t_ns"]).column(0).to_pylist()))
+
+
+def frames_of(path: Path, camera: str) -> dict[int, list[int]]:
+    """One camera of a FRAMES file: frame_index -> t_ns of the instants it is on screen at, ascending."""
+    shown: dict[int, list[int]] = {}
+    rows = (row for row in read_rows(path) if row["camera"] == camera and row["frame_index"] >= 0)
+    for row in sorted(rows, key=lambda row: (row["frame_index"], row["t_ns"])):
+        shown.setdefault(row["frame_index"], []).append(row["t_ns"])
+    return shown
 
 
 def poses2d_rows(poses: Iterable[Poses2D]) -> Iterator[dict[str, Any]]:
@@ -135,10 +157,12 @@ def poses2d_by_instant(rows: Sequence[dict[str, Any]], camera: str, joints: int)
     for row in rows:
         if row["camera"] == camera:
             grouped.setdefault(row["t_ns"], []).append(row)
-    return {t_ns: _poses2d(camera, t_ns, group, joints) for t_ns, group in grouped.items()}
+    return {t_ns: poses2d_from_rows(group, joints) for t_ns, group in grouped.items()}
 
 
-def _poses2d(camera: str, t_ns: int, rows: list[dict[str, Any]], joints: int) -> Poses2D:
+def poses2d_from_rows(rows: Sequence[dict[str, Any]], joints: int) -> Poses2D:
+    """The POSES2D rows of one camera at one instant (at least one) as a record."""
+    camera, t_ns = rows[0]["camera"], rows[0]["t_ns"]
     xy_px = np.stack([_columns(row, "x_px", "y_px") for row in rows]).reshape(len(rows), joints, 2)
     return Poses2D(camera, t_ns, xy_px, np.array([r["score"] for r in rows]), np.array([r["tag"] for r in rows]))
 

@@ -1,0 +1,176 @@
+"""Reconstruct: from people in every view to skeletons in space with an identity over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from calibration.rig import Rig
+from calibration.triangulate import triangulate_robust
+from pipeline.association import Views, Whole, associate, pack
+from pipeline.config import ReconstructConfig
+from pipeline.progress import progress
+from pipeline.store import Ref, Store
+from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows, write_rows
+from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
+
+VERSION = "1"
+
+JOINTS = len(DEFAULT_TOPOLOGY)
+# Instants handled at once: enough to fill numpy's loops, few enough that memory does not grow with the recording.
+CHUNK = 32
+# One instant: its time, and who each camera of the rig saw then (None: nobody).
+Instant = tuple[int, Sequence[Poses2D | None]]
+
+
+def reconstruct(rig: Rig, instants: Iterable[Instant], config: ReconstructConfig) -> Iterator[Skeletons3D]:
+    """Skeletons in world metres for every instant, in the order given; people seen by fewer than two views are left out.
+
+    instants: (t_ns, poses of each camera in rig order) in time order. error_px is the mean reprojection error over the views
+    used, score their mean detection score. Identities count from 0 and are kept through gaps of up to max_gap_ms.
+    """
+    tracker = _Tracker(config)
+    stream = iter(instants)
+    while chunk := list(islice(stream, CHUNK)):
+        for found in _skeletons(rig, chunk, config):
+            yield tracker.name(found)
+
+
+def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig) -> list[Skeletons3D]:
+    """Skeletons of some instants, people numbered within each instant."""
+    views = pack([poses for _, poses in chunk], JOINTS)
+    groups = associate(rig, views, config.match_px, config.threshold_px)
+    instant = np.repeat(np.arange(len(chunk)), [len(g) for g in groups])
+    xy_px, score = _gather(views, instant, np.concatenate(groups))
+    points = triangulate_robust(rig, xy_px.reshape(len(rig), -1, 2), score.reshape(len(rig), -1), config.threshold_px)
+    used = np.zeros((len(rig), len(points.n_views)), dtype=bool) if points.used is None else points.used
+    xyz_m = np.where((points.n_views >= config.min_views)[:, None], points.xyz_m, np.nan).reshape(-1, JOINTS, 3)
+    known = np.isfinite(xyz_m).all(-1)
+    total = np.where(used, score.reshape(used.shape), 0.0).sum(0)
+    mean_score = np.where(known, (total / np.maximum(points.n_views, 1)).reshape(known.shape), 0.0)
+    error_px = np.where(known, points.error_px.reshape(known.shape), np.nan)
+    n_views = np.where(known, points.n_views.reshape(known.shape), 0)
+    enough = known.sum(1) >= config.min_joints
+    made = []
+    for f, (t_ns, _) in enumerate(chunk):
+        mine = (instant == f) & enough
+        made.append(Skeletons3D(t_ns, np.arange(mine.sum()), xyz_m[mine], mean_score[mine], error_px[mine], n_views[mine]))
+    return made
+
+
+def _gather(views: Views, instant: Whole, groups: Whole) -> tuple[Array, Array]:
+    """The joints of groups (G, C): xy_px (C, G, J, 2) and score (C, G, J), NaN and 0 where a camera has nobody."""
+    cameras = np.arange(groups.shape[1])[:, None]
+    person = groups.T  # (C, G)
+    absent = person < 0
+    if views.score.shape[2] == 0:
+        return np.full((len(cameras), 0, JOINTS, 2), np.nan), np.zeros((len(cameras), 0, JOINTS))
+    xy_px, score = views.xy_px[instant, cameras, person], views.score[instant, cameras, person]
+    return np.where(absent[..., None, None], np.nan, xy_px), np.where(absent[..., None], 0.0, score)
+
+
+class _Tracker:
+    """Gives the people of each instant the identity of whoever stood nearest before."""
+
+    def __init__(self, config: ReconstructConfig) -> None:
+        self.config = config
+        self.last: dict[int, tuple[int, Array]] = {}  # identity -> when and where seen last
+        self.next = 0
+
+    def name(self, found: Skeletons3D) -> Skeletons3D:
+        """The same skeletons with identities, ordered by them."""
+        gap_ns = self.config.max_gap_ms * 1e6
+        self.last = {who: seen for who, seen in self.last.items() if found.t_ns - seen[0] <= gap_ns}
+        person = self._match(found)
+        for row in np.flatnonzero(person < 0):
+            person[row] = self.next
+            self.next += 1
+        self.last.update({int(who): (found.t_ns, found.xyz_m[row]) for row, who in enumerate(person)})
+        order = np.argsort(person)
+        parts = (found.xyz_m, found.score, found.error_px, found.n_views)
+        return Skeletons3D(found.t_ns, person[order], *(part[order] for part in parts))
+
+    def _match(self, found: Skeletons3D) -> Whole:
+        """(P,) identities, -1 for people who were not there before."""
+        person = np.full(len(found), -1, dtype=np.int64)
+        known = sorted(self.last)
+        if not known or not len(found):
+            return person
+        step_m = np.stack([_distance_m(self.last[who][1], found.xyz_m) for who in known])  # (known, P)
+        far = 1e3 * self.config.max_step_m
+        rows, columns = linear_sum_assignment(np.where(step_m <= self.config.max_step_m, step_m, far))
+        for row, column in zip(rows, columns, strict=True):
+            if step_m[row, column] <= self.config.max_step_m:
+                person[column] = known[row]
+        return person
+
+
+def _distance_m(before_m: Array, now_m: Array) -> Array:
+    """(P,) how far skeletons (P, J, 3) are from one (J, 3): the median over common joints, which a few wrong ones do not
+    move; between the centres where they share none."""
+    away = np.linalg.norm(now_m - before_m, axis=-1)
+    shared = np.isfinite(away).any(1)
+    distance = np.empty(len(now_m))
+    distance[shared] = np.nanmedian(away[shared], axis=1)
+    for p in np.flatnonzero(~shared):
+        distance[p] = np.linalg.norm(np.nanmean(now_m[p], axis=0) - np.nanmean(before_m, axis=0))
+    return distance
+
+
+def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
+    """Reconstruct one clip; SKELETONS3D rows."""
+    slot = store.slot("reconstruct", VERSION, config, ref)
+    if done := slot.done():
+        return done
+    from pipeline.calibrate import read_rig
+
+    seen = {artefact.summary["camera"]: artefact for artefact in ref.all("detect")}
+    rig = read_rig(ref.only("calibrate")).subset(seen)
+    times = instants_of(ref.only("ingest").path)
+    skeletons: list[Skeletons3D] = []
+    with progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:
+        for instant in reconstruct(rig, _instants(times, list(seen.values())), config):
+            skeletons.append(instant)
+            advance(1)
+    rows = list(skeletons3d_rows(skeletons))
+    return slot.commit(lambda path: write_rows(path, rows, SKELETONS3D), len(rows), summarise(rig, skeletons))
+
+
+def summarise(rig: Rig, skeletons: Sequence[Skeletons3D]) -> dict[str, Any]:
+    """Figures for the result table: people by identity, instants without anybody, mean error and views over all joints."""
+    people = {int(who) for instant in skeletons for who in instant.person}
+    figures: dict[str, Any] = {
+        "people": len(people),
+        "instants": len(skeletons),
+        "instants_without_people": sum(not len(instant) for instant in skeletons),
+    }
+    if people:
+        error = np.concatenate([instant.error_px.ravel() for instant in skeletons])
+        views = np.concatenate([instant.n_views.ravel() for instant in skeletons])
+        figures["mean_error_px"] = round(float(np.nanmean(error)), 2)
+        figures["mean_views"] = round(float(views[views > 0].mean()), 2)
+    if len(rig) < 2:
+        figures["note"] = f"only {', '.join(rig.names)} filmed this clip; joints in space need two cameras"
+    return figures
+
+
+def _instants(times: Sequence[int], artefacts: Sequence[Artefact]) -> Iterator[Instant]:
+    """Poses of every instant, read as they are needed; poses at no instant are left out."""
+    streams = [_poses(artefact) for artefact in artefacts]
+    heads = [next(stream, None) for stream in streams]
+    for t_ns in times:
+        now: list[Poses2D | None] = []
+        for c, stream in enumerate(streams):
+            while (head := heads[c]) is not None and head.t_ns < t_ns:
+                heads[c] = next(stream, None)
+            now.append(head if head is not None and head.t_ns == t_ns else None)
+        yield t_ns, now
+
+
+def _poses(artefact: Artefact) -> Iterator[Poses2D]:
+    for _, rows in groupby(stream_rows(artefact.path), key=lambda row: row["t_ns"]):
+        yield poses2d_from_rows(list(rows), JOINTS)

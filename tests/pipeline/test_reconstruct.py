@@ -1,0 +1,182 @@
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration.rig import Rig
+from pipeline.association import associate, pack
+from pipeline.config import ReconstructConfig
+from pipeline.reconstruct import reconstruct, summarise
+from pipeline.types import Poses2D, Skeletons3D
+from tests.pipeline.worlds import ring, see, time_ns, walk
+
+NOISE_PX = 2.0
+CONFIG = ReconstructConfig()
+
+
+def _three_people(instants: int = 40) -> np.ndarray:
+    return np.stack(
+        [
+            walk((-0.9, 0.2), (0.5, 0.0), instants),
+            walk((0.8, -0.4), (-0.4, 0.1), instants, turn_rad=2.0),
+            walk((0.1, 0.9), (0.0, -0.2), instants, turn_rad=-1.2),
+        ]
+    )
+
+
+def _solve(rig: Rig, seen: list[list[Poses2D | None]], config: ReconstructConfig = CONFIG) -> list[Skeletons3D]:
+    return list(reconstruct(rig, [(time_ns(f), views) for f, views in enumerate(seen)], config))
+
+
+def _noise_m(rig: Rig) -> float:
+    """Standard deviation per axis to expect of a joint: pixel noise at the distance of the rig, shared by C views of which
+    each measures two of three axes."""
+    distance_m = float(np.mean([np.linalg.norm(camera.centre_m) for camera in rig.cameras]))
+    return NOISE_PX * distance_m / rig.cameras[0].K[0, 0] * np.sqrt(3.0 / (2.0 * len(rig)))
+
+
+def _who(found: Skeletons3D, truth_m: np.ndarray) -> list[int]:
+    """Which true person (P, J, 3) each skeleton is."""
+    away = np.linalg.norm(found.xyz_m[:, None] - truth_m[None], axis=-1).mean(-1)
+    return away.argmin(1).tolist()
+
+
+@pytest.mark.parametrize("cameras", [3, 4, 6])
+def test_everybody_is_found_in_place_and_keeps_the_identity(cameras: int) -> None:
+    rig, truth_m = ring(cameras), _three_people()
+    found = _solve(rig, see(rig, truth_m, NOISE_PX))
+    names = _who(found[0], truth_m[:, 0])
+    assert sorted(names) == [0, 1, 2]
+    errors = []
+    for f, skeletons in enumerate(found):
+        assert skeletons.person.tolist() == [0, 1, 2]
+        assert _who(skeletons, truth_m[:, f]) == names
+        assert (skeletons.n_views == cameras).mean() > 0.99
+        errors.append(np.linalg.norm(skeletons.xyz_m - truth_m[names, f], axis=-1))
+    # The mean of the norm of three normal numbers is 1.6 sigma; a quarter more for rays that meet at an angle.
+    assert np.mean(errors) < 2.0 * _noise_m(rig)
+    assert np.max(errors) < 8.0 * _noise_m(rig)
+
+
+def test_without_noise_the_joints_are_exact() -> None:
+    rig, truth_m = ring(), _three_people(3)
+    for f, skeletons in enumerate(_solve(rig, see(rig, truth_m))):
+        np.testing.assert_allclose(skeletons.xyz_m, truth_m[_who(skeletons, truth_m[:, f]), f], atol=1e-6)
+        assert skeletons.error_px.max() < 1e-3
+
+
+def test_a_person_one_camera_shows_elsewhere_is_solved_by_the_others() -> None:
+    rig, truth_m = ring(), _three_people(6)
+    seen = see(rig, truth_m, NOISE_PX)
+    for views in seen:
+        wrong = views[1]
+        assert wrong is not None
+        views[1] = replace(wrong, xy_px=wrong.xy_px + np.array([250.0, -180.0]))
+    for f, skeletons in enumerate(_solve(rig, seen)):
+        assert sorted(_who(skeletons, truth_m[:, f])) == [0, 1, 2]
+        error_m = np.linalg.norm(skeletons.xyz_m - truth_m[_who(skeletons, truth_m[:, f]), f], axis=-1)
+        assert error_m.mean() < 2.0 * _noise_m(rig.subset(["cam1", "cam3", "cam4"]))
+        assert skeletons.n_views.max() == 3
+
+
+def test_swapped_left_and_right_in_one_view_do_not_part_a_person() -> None:
+    rig, truth_m = ring(), _three_people(6)[:1]
+    seen = see(rig, truth_m, NOISE_PX)
+    for views in seen:
+        wrong = views[2]
+        assert wrong is not None
+        xy_px = wrong.xy_px.copy()
+        xy_px[:, [13, 14, 15, 16]] = xy_px[:, [14, 13, 16, 15]]
+        views[2] = replace(wrong, xy_px=xy_px)
+    for f, skeletons in enumerate(_solve(rig, seen)):
+        assert len(skeletons) == 1
+        assert np.linalg.norm(skeletons.xyz_m[0] - truth_m[0, f], axis=-1).max() < 12.0 * _noise_m(rig)
+
+
+def test_a_missing_camera_and_missing_people_leave_what_two_views_see() -> None:
+    rig, truth_m = ring(), _three_people(4)
+    seen = see(rig, truth_m)
+    for views in seen:
+        views[0] = None
+        half = views[3]
+        assert half is not None
+        views[3] = Poses2D(half.camera, half.t_ns, half.xy_px[:1], half.score[:1], half.tag[:1])
+    for f, skeletons in enumerate(_solve(rig, seen)):
+        assert sorted(_who(skeletons, truth_m[:, f])) == [0, 1, 2]
+        assert sorted(skeletons.n_views.max(1).tolist()) == [2, 2, 3]
+
+
+def test_who_only_one_camera_sees_is_not_reconstructed() -> None:
+    rig, truth_m = ring(), _three_people(3)
+    seen = [[views[0], None, None, None] for views in see(rig, truth_m)]
+    found = _solve(rig, seen)
+    assert [len(skeletons) for skeletons in found] == [0, 0, 0]
+    assert summarise(rig, found) == {"people": 0, "instants": 3, "instants_without_people": 3}
+    alone = rig.subset(["cam1"])
+    found = _solve(alone, [views[:1] for views in seen])
+    assert [len(skeletons) for skeletons in found] == [0, 0, 0]
+    assert "need two cameras" in summarise(alone, found)["note"]
+
+
+def test_nobody_anywhere_gives_empty_instants() -> None:
+    found = _solve(ring(), [[None] * 4, [None] * 4])
+    assert [len(skeletons) for skeletons in found] == [0, 0]
+
+
+def test_two_different_people_of_two_views_are_nobody() -> None:
+    rig, truth_m = ring(), _three_people(10)
+    child_m = 0.7 * truth_m[1:2]
+    first, second = see(rig, truth_m[:1]), see(rig, child_m)
+    seen = [[a[0], b[1], None, None] for a, b in zip(first, second, strict=True)]
+    assert sum(len(skeletons) for skeletons in _solve(rig, seen)) == 0
+
+
+def test_nan_and_infinite_scores_count_as_missing() -> None:
+    rig, truth_m = ring(), _three_people(1)[:1]
+    [views] = see(rig, truth_m)
+    broken = views[0]
+    assert broken is not None
+    score = broken.score.copy()
+    score[0, :3], score[0, 3] = np.nan, np.inf
+    views[0] = replace(broken, score=score)
+    [skeletons] = _solve(rig, [views])
+    assert skeletons.n_views[0, :4].tolist() == [3, 3, 3, 3]
+    assert np.isfinite(skeletons.xyz_m).all()
+
+
+def test_a_person_back_within_the_gap_keeps_the_identity_and_later_is_somebody_new() -> None:
+    rig, truth_m = ring(), _three_people(40)[:1]
+    seen = see(rig, truth_m)
+    for f in (*range(5, 15), *range(20, 40)):
+        seen[f] = [None] * 4
+    found = _solve(rig, [*seen, see(rig, truth_m)[39]])
+    names = [skeletons.person.tolist() for skeletons in found]
+    assert names[:5] == [[0]] * 5
+    assert names[15:20] == [[0]] * 5  # a gap of 10 instants is 333 ms
+    assert names[40] == [1]  # and one of 20 is 667 ms
+
+
+def test_the_same_input_gives_the_same_skeletons() -> None:
+    rig, truth_m = ring(), _three_people(5)
+    seen = see(rig, truth_m, NOISE_PX)
+    for one, two in zip(_solve(rig, seen), _solve(rig, seen), strict=True):
+        np.testing.assert_array_equal(one.xyz_m, two.xyz_m)
+        np.testing.assert_array_equal(one.person, two.person)
+
+
+def test_groups_hold_nobody_twice_and_at_least_two_views() -> None:
+    rig, truth_m = ring(6), _three_people(5)
+    for groups in associate(rig, pack(see(rig, truth_m, 6.0), 17), CONFIG.match_px):
+        assert ((groups >= 0).sum(1) >= 2).all()
+        for column in groups.T:
+            seen = column[column >= 0]
+            assert len(set(seen.tolist())) == len(seen)
+
+
+def test_a_hundred_instants_of_four_cameras_take_seconds() -> None:
+    rig, truth_m = ring(), _three_people(100)
+    seen = see(rig, truth_m, NOISE_PX)
+    before = time.process_time()
+    _solve(rig, seen)
+    assert time.process_time() - before < 5.0
