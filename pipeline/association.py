@@ -73,7 +73,7 @@ def associate(
 
 
 def _propose(rig: Rig, views: Views, a: int, b: int, match_px: float, topology: Topology) -> tuple[Whole, Array]:
-    """Proposals of two cameras: their instants (H,), and the support (H, C, P) in 0..1 that every person of every view gives."""
+    """Proposals of two cameras: their instants (H,), and the support (H, C, P) in 0..1 that everybody in every view gives."""
     seen = (views.score > 0).sum(-1) >= COMMON_JOINTS
     f, p, q = np.nonzero(seen[:, a, :, None] & seen[:, b, None, :])
     xyz_m, cost_px = _meet(rig.subset((rig.names[a], rig.names[b])), views, (f, a, p), (f, b, q), match_px)

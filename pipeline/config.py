@@ -62,6 +62,9 @@ class DetectConfig(Section):
     min_joints: int = Field(5, ge=1, description="people with fewer joints are dropped")
     max_people: int = Field(10, ge=1, description="most people per image, best first")
     batch: int = Field(8, ge=1, description="frames per forward pass")
+    max_frame_difference: int = Field(
+        1, ge=0, description="imported detections may tell of this many frames more or fewer than the clip has"
+    )
 
 
 class ReconstructConfig(Section):

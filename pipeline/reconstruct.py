@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from calibration.rig import Rig
 from calibration.triangulate import triangulate_robust
 from pipeline.association import Views, Whole, associate, pack
+from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.progress import progress
 from pipeline.store import Ref, Store
@@ -91,8 +92,8 @@ class _Tracker:
             self.next += 1
         self.last.update({int(who): (found.t_ns, found.xyz_m[row]) for row, who in enumerate(person)})
         order = np.argsort(person)
-        parts = (found.xyz_m, found.score, found.error_px, found.n_views)
-        return Skeletons3D(found.t_ns, person[order], *(part[order] for part in parts))
+        xyz_m, score = found.xyz_m[order], found.score[order]
+        return Skeletons3D(found.t_ns, person[order], xyz_m, score, found.error_px[order], found.n_views[order])
 
     def _match(self, found: Skeletons3D) -> Whole:
         """(P,) identities, -1 for people who were not there before."""
@@ -126,10 +127,8 @@ def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
     slot = store.slot("reconstruct", VERSION, config, ref)
     if done := slot.done():
         return done
-    from pipeline.calibrate import read_rig
-
     seen = {artefact.summary["camera"]: artefact for artefact in ref.all("detect")}
-    rig = read_rig(ref.only("calibrate")).subset(seen)
+    rig = clip_rig(ref, seen)
     times = instants_of(ref.only("ingest").path)
     skeletons: list[Skeletons3D] = []
     with progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:

@@ -1,0 +1,36 @@
+"""The rig in the pixels of one clip: a clip's images may be a part of the images the rig was calibrated with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from calibration.camera import Camera
+from calibration.rig import Rig
+from pipeline.store import Ref
+
+
+def clip_rig(ref: Ref, cameras: Iterable[str]) -> Rig:
+    """The named cameras of the rig among the inputs of `ref`, in the pixel frame of the clip that its ingest describes.
+
+    Raises CalibrationError naming a camera that the rig does not have.
+    """
+    from pipeline.calibrate import read_rig
+
+    figures = ref.only("ingest").summary
+    rig = read_rig(ref.only("calibrate")).subset(cameras)
+    return in_clip(rig, figures["size_wh"], figures["image_origin_px"])
+
+
+def in_clip(rig: Rig, size_wh: Mapping[str, tuple[int, int]], image_origin_px: Mapping[str, tuple[float, float]]) -> Rig:
+    """The rig for images of size_wh whose pixel (0, 0) lies at image_origin_px (default 0, 0) of the calibrated image."""
+    moved = (_cut(camera, size_wh[camera.name], image_origin_px.get(camera.name, (0.0, 0.0))) for camera in rig.cameras)
+    return Rig(tuple(moved), rig.stereo_pairs, rig.covariance)
+
+
+def _cut(camera: Camera, size_wh: tuple[int, int], origin_px: tuple[float, float]) -> Camera:
+    K = camera.K.copy()
+    K[:2, 2] -= np.asarray(origin_px, dtype=np.float64)
+    return replace(camera, size_wh=(int(size_wh[0]), int(size_wh[1])), K=K)

@@ -1,0 +1,166 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import DetectConfig
+from pipeline.detect import detect, imported, keep_good, run, summarise, weights_file
+from pipeline.detections import read_detections
+from pipeline.errors import InputError
+from pipeline.session import Clip, Session, Source, save_session
+from pipeline.store import Ref, Store
+from pipeline.tables import FRAMES, poses2d_by_instant, read_rows, write_rows
+from pipeline.types import Artefact, Poses2D
+
+JOINTS = 17
+CONFIG = DetectConfig(batch=4)
+
+
+class _SeesBrightness:
+    """Finds one person per image, whose nose is at the mean brightness; remembers the batches it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def detect(self, images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        self.batches.append(len(images))
+        return [(np.full((1, JOINTS, 2), image.mean()), np.full((1, JOINTS), 0.8), np.zeros((1, 2))) for image in images]
+
+
+def _frames(count: int) -> list[tuple[int, np.ndarray]]:
+    return [(f * 10, np.full((6, 8, 3), f, np.uint8)) for f in range(count)]
+
+
+def test_every_frame_is_detected_once_in_order_and_in_batches() -> None:
+    detector = _SeesBrightness()
+    poses = list(detect(detector, _frames(10), "cam1", CONFIG))
+    assert detector.batches == [4, 4, 2]
+    assert [pose.t_ns for pose in poses] == list(range(0, 100, 10))
+    assert [pose.xy_px[0, 0, 0] for pose in poses] == list(range(10))
+
+
+def test_frames_are_read_as_they_are_needed() -> None:
+    def frames():
+        yield from _frames(4)
+        raise RuntimeError("read too far")
+
+    stream = detect(_SeesBrightness(), frames(), "cam1", CONFIG)
+    assert [next(stream).t_ns for _ in range(4)] == [0, 10, 20, 30]
+
+
+def test_weak_joints_are_missing_and_people_of_too_few_joints_are_dropped() -> None:
+    score = np.full((3, JOINTS), 0.5)
+    score[0, 4:] = 0.05
+    score[1, 0] = 0.05
+    score[2, 1] = np.nan
+    pose = Poses2D("cam1", 0, np.ones((3, JOINTS, 2)), score, np.arange(3.0)[:, None])
+    kept = keep_good(pose, DetectConfig(min_score=0.1, min_joints=5))
+    assert kept.tag[:, 0].tolist() == [1.0, 2.0]
+    assert np.isnan(kept.xy_px[0, 0]).all()
+    assert kept.score[0, 0] == 0
+    assert kept.score[1, 1] == 0
+    assert np.isfinite(kept.xy_px[0, 1:]).all()
+
+
+def test_the_best_people_are_kept() -> None:
+    score = np.repeat(np.array([0.3, 0.9, 0.6])[:, None], JOINTS, axis=1)
+    pose = Poses2D("cam1", 0, np.ones((3, JOINTS, 2)), score, np.arange(3.0)[:, None])
+    assert keep_good(pose, DetectConfig(max_people=2)).tag[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_nobody_in_sight_is_no_error() -> None:
+    empty = Poses2D("cam1", 0, np.zeros((0, JOINTS, 2)), np.zeros((0, JOINTS)), np.zeros((0, 1)))
+    assert len(keep_good(empty, CONFIG)) == 0
+    assert summarise("cam1", [empty], 2) == {
+        "camera": "cam1", "images": 1, "instants_without_image": 1, "people": 0, "images_without_people": 1, "mean_score": 0.0,
+    }  # fmt: skip
+
+
+def _write_openpose(folder: Path, frames: int) -> None:
+    """BODY_25B people whose nose is at x = 10 + frame and who have no left eye."""
+    folder.mkdir(parents=True)
+    for f in range(frames):
+        person = np.stack([np.full(25, 10.0 + f), np.arange(25) * 20.0, np.full(25, 0.7)], axis=1)
+        person[1] = 0
+        content = {"people": [{"pose_keypoints_2d": person.ravel().tolist()}]}
+        (folder / f"clip_{f:06d}_keypoints.json").write_text(json.dumps(content))
+
+
+def _store(root: Path, detections: dict[str, str]) -> tuple[Store, Ref]:
+    """A session with an ingest of five frames at 100 ns steps; the last instant has no frame."""
+    clip = Clip(name="walk", sources={"cam1": Source(path="raw/cam1.mp4")}, detections=detections)
+    save_session(Session(name="s", cameras=("cam1",), clips=(clip,)), root)
+    base = {"camera": "cam1", "frame_t_ns": 0, "width_px": 100, "height_px": 600}
+    rows = [{"instant": i, "t_ns": 100 * i, "frame_index": i if i < 5 else -1, **base} for i in range(6)]
+    write_rows(root / "frames.parquet", rows, FRAMES)
+    return Store(root), Ref((Artefact("ingest", root / "frames.parquet", "abc", len(rows)),), "walk", "cam1")
+
+
+def test_imported_detections_stand_in_frame_by_frame(tmp_path: Path) -> None:
+    _write_openpose(tmp_path / "json", 5)
+    store, ref = _store(tmp_path, {"cam1": "json"})
+    done = run(store, ref, CONFIG)
+    poses = poses2d_by_instant(read_rows(done.path), "cam1", JOINTS)
+    assert sorted(poses) == [0, 100, 200, 300, 400]
+    assert [poses[t].xy_px[0, 0, 0] for t in sorted(poses)] == [10, 11, 12, 13, 14]
+    assert np.isnan(poses[0].xy_px[0, 1]).all()
+    assert done.summary["imported"] == "json"
+    assert done.summary["people"] == 5
+    assert not run(store, ref, CONFIG).made
+
+
+def test_changed_detections_run_the_stage_again(tmp_path: Path) -> None:
+    _write_openpose(tmp_path / "json", 5)
+    store, ref = _store(tmp_path, {"cam1": "json"})
+    first = run(store, ref, CONFIG)
+    (tmp_path / "json" / "clip_000002_keypoints.json").write_text('{"people": []}')
+    again = run(store, ref, CONFIG)
+    assert again.made
+    assert again.digest != first.digest
+    assert again.summary["people"] == 4
+
+
+@pytest.mark.parametrize(("files", "allowed"), [(3, False), (4, True), (6, True), (7, False)])
+def test_detections_of_another_length_are_refused_beyond_one_frame(tmp_path: Path, files: int, allowed: bool) -> None:
+    _write_openpose(tmp_path / "json", files)
+    detections, shown = read_detections(tmp_path / "json"), {f: [f * 100] for f in range(5)}
+    if allowed:
+        assert [pose.t_ns for pose in imported(detections, shown, "cam1", CONFIG)] == [0, 100, 200, 300, 400]
+        return
+    with pytest.raises(InputError, match=f"reach frame {files - 1}, those of camera cam1 end at 4.*max_frame_difference=2"):
+        list(imported(detections, shown, "cam1", CONFIG))
+
+
+def test_weights_are_found_where_the_detector_looks_for_them() -> None:
+    detector = pytest.importorskip("models.detector")
+    for weights in ("default", "other", "some/where.safetensors"):
+        assert weights_file(weights) == detector.weights_path(weights)
+
+
+def test_new_weights_run_the_stage_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, ref = _store(tmp_path, {})
+    monkeypatch.setattr("pipeline.detect.read_frame_sets", _five_frames)
+    made = []
+    for content in (b"one", b"two", b"two"):
+        header = json.dumps({"__metadata__": {"licence": '"CC0"', "of": str(content)}}).encode()
+        (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+        monkeypatch.setitem(sys.modules, "models.detector", _FakeModule)
+        made.append(run(store, ref, DetectConfig(weights=str(tmp_path / "w.safetensors"))))
+    assert [artefact.made for artefact in made] == [True, True, False]
+    assert made[0].summary["weights_licence"] == "CC0"
+    assert made[0].rows == 5
+
+
+class _FakeModule:
+    @staticmethod
+    def load_detector(weights: str, **options: object) -> _SeesBrightness:
+        return _SeesBrightness()
+
+
+def _five_frames(store, ingest, clip, cameras):
+    from pipeline.types import Frame, FrameSet
+
+    for t_ns, image in _frames(5):
+        yield FrameSet(t_ns, (Frame(cameras[0], 0, t_ns, image),))
