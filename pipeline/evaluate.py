@@ -28,8 +28,8 @@ def oks_ap(
     """COCO's average precision over object keypoint similarity 0.50:0.95, at most 20 people an image (by faster-coco-eval).
 
     predictions: image id to (xy_px (P, 17, 2), score (P, 17)), or a COCO-results list; truth: a COCO keypoint dictionary
-    (images, annotations with keypoints, area, bbox). Returns OKS_FIGURES in 0..1, NaN for a size range without people. Raises InputError
-    when truth lacks a field or a prediction names an image that truth does not hold.
+    (images, annotations with keypoints, area, bbox). Returns OKS_FIGURES in 0..1, NaN for a size range without people. Raises
+    InputError when truth lacks a field or a prediction names an image that truth does not hold.
     """
     checked = _coco_truth(truth)
     results = coco_results(predictions) if isinstance(predictions, Mapping) else [dict(entry) for entry in predictions]
