@@ -1,0 +1,253 @@
+"""Training samples of the detector: labelled photos sampled, augmented, joined to mosaics, and masked.
+
+A sample is a pure function of (photos, sources, view, seed, index): resuming at sample n needs no state, with any number of
+workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from models.photos import Person, Photo, Source
+from models.skeleton import COCO17, Topology
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How a training view is cut: sizes in pixels, angles in degrees, shares of the samples."""
+
+    size_px: int = 128
+    stride_px: int = 4
+    min_person: float = 0.45  # person's longer side as a share of the view
+    max_person: float = 1.2
+    rotation_deg: float = 25.0
+    rotated: float = 0.6
+    mosaic: float = 0.25
+    upside_down: float = 0.02
+    box_margin: float = 1.3
+    max_people: int = 12
+    min_joints: int = 4
+
+
+@dataclass(frozen=True)
+class View:
+    """A rendered training view: image (h, w, 3) uint8, joints (N, J, 3) x, y px and visible, weight (J, h/4, w/4)."""
+
+    image: Array
+    joints: Array
+    sizes_px: Array
+    weight: Array
+
+
+@dataclass(frozen=True)
+class PoseSamples(Dataset[dict[str, Array]]):
+    """Map-style dataset of `length` samples. Item i: image (3, S, S) uint8, target, weight (J, S/4, S/4), joints (N, J, 3)."""
+
+    photos: Sequence[Sequence[Photo]]
+    sources: Sequence[Source]
+    view: ViewConfig = field(default_factory=ViewConfig)
+    topology: Topology = COCO17
+    seed: int = 0
+    length: int = 2**62
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Array]:
+        view = self.sample(index)
+        target = render_targets(view, self.view)
+        joints = np.zeros((self.view.max_people, len(self.topology), 3), np.float32)
+        found = view.joints[: self.view.max_people]
+        joints[: len(found)] = found
+        joints[..., :2] = (joints[..., :2] + 0.5) / self.view.stride_px - 0.5
+        weight = np.maximum(view.weight, target > 0.1).astype(np.float32)
+        return {"image": view.image.transpose(2, 0, 1).copy(), "target": target, "weight": weight, "joints": joints}
+
+    def sample(self, index: int) -> View:
+        """The augmented view number `index`."""
+        rng = np.random.default_rng([self.seed, index])
+        size = self.view.size_px
+        if rng.random() >= self.view.mosaic:
+            return self._view(rng, (size, size))
+        rows, cols = ((1, 2), (2, 1), (2, 2))[rng.choice(3, p=(0.5, 0.15, 0.35))]
+        tiles = [[self._view(rng, (size // cols, size // rows)) for _ in range(cols)] for _ in range(rows)]
+        return join_tiles(tiles)
+
+    def _view(self, rng: np.random.Generator, size_wh: tuple[int, int]) -> View:
+        shares = np.array([s.weight for s in self.sources], np.float64)
+        pick = int(rng.choice(len(self.sources), p=shares / shares.sum()))
+        for _ in range(20):
+            photo = self.photos[pick][int(rng.integers(len(self.photos[pick])))]
+            rich = [p for p in photo.people if p.labelled.sum() >= self.view.min_joints]
+            if rich:
+                break
+        else:
+            raise ValueError(f"{self.sources[pick].folder}: no person with {self.view.min_joints} joints in 20 draws")
+        person = rich[int(rng.integers(len(rich)))]
+        return render_view(rng, photo, person, self.sources[pick], self.view, self.topology, size_wh)
+
+
+def join_tiles(tiles: Sequence[Sequence[View]]) -> View:
+    """One view of several people from a grid of views."""
+    rows, joints, sizes = [], [], []
+    top = 0
+    for row in tiles:
+        left = 0
+        for tile in row:
+            moved = tile.joints.copy()
+            moved[..., :2] += (left, top)
+            joints.append(moved)
+            sizes.append(tile.sizes_px)
+            left += tile.image.shape[1]
+        rows.append((np.concatenate([t.image for t in row], 1), np.concatenate([t.weight for t in row], 2)))
+        top += row[0].image.shape[0]
+    image, weight = np.concatenate([r[0] for r in rows]), np.concatenate([r[1] for r in rows], 1)
+    return View(image, np.concatenate(joints), np.concatenate(sizes), weight)
+
+
+def render_view(
+    rng: np.random.Generator,
+    photo: Photo,
+    person: Person,
+    source: Source,
+    view: ViewConfig,
+    topology: Topology,
+    size_wh: tuple[int, int],
+) -> View:
+    """Cut a view of `size_wh` around one person: scaled, shifted, rotated, flipped, recoloured, with its loss weights."""
+    image = photo.image()
+    flip = bool(rng.random() < 0.5)
+    out_from_px, scale = _random_affine(rng, person.box, view, size_wh, flip)
+    pixels = _warp(rng, image, out_from_px, scale, size_wh)
+    joints = np.stack([_moved_joints(p, out_from_px, flip, topology, size_wh) for p in photo.people])
+    weight = _weights(photo, out_from_px, source, view, joints, image.shape, size_wh)
+    sizes = np.array([max(p.box[2:]) * scale for p in photo.people])
+    return View(_recolour(rng, pixels), joints, sizes, weight)
+
+
+def _random_affine(
+    rng: np.random.Generator, box: Array, view: ViewConfig, size_wh: tuple[int, int], flip: bool
+) -> tuple[Array, float]:
+    """(2, 3) map from image to view pixels, and its scale."""
+    share = np.exp(rng.uniform(np.log(view.min_person), np.log(view.max_person)))
+    long_side = max(float(box[2:].max()), 1.0)
+    scale = share * min(size_wh) / long_side
+    if size_wh[1] > size_wh[0] and box[3] > 1.5 * box[2]:  # an upright person fills an upright tile
+        scale = min(scale * size_wh[1] / size_wh[0], size_wh[1] / long_side)
+    angle = rng.normal(0, view.rotation_deg) if rng.random() < view.rotated else 0.0
+    angle = np.deg2rad(np.clip(angle, -2 * view.rotation_deg, 2 * view.rotation_deg))
+    if rng.random() < view.upside_down:
+        angle += np.pi
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    if flip:
+        linear[0] *= -1
+    centre = box[:2] + box[2:] / 2
+    slack = np.abs(np.array(size_wh) - scale * box[2:]) / 2
+    target = (np.array(size_wh) - 1) / 2 + rng.uniform(-1, 1, 2) * slack * 0.6
+    return np.concatenate([linear, (target - linear @ centre)[:, None]], 1), float(scale)
+
+
+def _warp(rng: np.random.Generator, image: Array, out_from_px: Array, scale: float, size_wh: tuple[int, int]) -> Array:
+    """The view's pixels; images much larger than the view are halved first so that nothing aliases."""
+    out_from_px = out_from_px.copy()
+    while scale < 0.6 and min(image.shape[:2]) > 8:
+        height, width = image.shape[:2]
+        image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        ratio = np.array([width / (width // 2), height / (height // 2)])
+        out_from_px[:, 2] += out_from_px[:, :2] @ ((ratio - 1) / 2)  # x_old = (x + .5) * ratio - .5
+        out_from_px[:, :2] *= ratio
+        scale *= 2
+    grey = rng.random() < 0.5
+    border = (114, 114, 114) if grey else tuple(int(c) for c in rng.integers(0, 256, 3))
+    return cv2.warpAffine(image, out_from_px, size_wh, flags=cv2.INTER_LINEAR, borderValue=border)
+
+
+def _moved_joints(person: Person, out_from_px: Array, flip: bool, topology: Topology, size_wh: tuple[int, int]) -> Array:
+    """(J, 3) x, y in view pixels and 1 where labelled; left and right exchanged by a flip."""
+    xy, labelled = person.xy_px, person.labelled
+    if flip:
+        order = list(topology.mirror)
+        xy, labelled = xy[order], labelled[order]
+    moved = xy @ out_from_px[:, :2].T + out_from_px[:, 2]
+    inside = (moved > -0.5).all(1) & (moved < np.array(size_wh) - 0.5).all(1)  # NaN compares false
+    return np.column_stack([np.nan_to_num(moved, nan=-1e4), labelled & inside]).astype(np.float32)
+
+
+def _weights(
+    photo: Photo,
+    out_from_px: Array,
+    source: Source,
+    view: ViewConfig,
+    joints: Array,
+    shape: tuple[int, ...],
+    size_wh: tuple[int, int],
+) -> Array:
+    """(J, h/4, w/4) loss weights: padding 1, background, labelled people 1, what nobody labelled."""
+    map_wh = (size_wh[0] // view.stride_px, size_wh[1] // view.stride_px)
+    plane = np.ones((map_wh[1], map_wh[0]), np.float32)
+    whole = np.array([0, 0, shape[1], shape[0]], np.float64)
+
+    def fill(target: Array, box: Array, margin: float, value: float) -> None:
+        cv2.fillConvexPoly(target, _map_corners(box, margin, out_from_px, view.stride_px), value)
+
+    fill(plane, whole, 1.0, source.outside_weight)
+    for box in photo.ignore_boxes:
+        fill(plane, box, 1.1, 0.0)
+    for person in photo.people:
+        fill(plane, person.box, view.box_margin, 1.0)
+    for box in photo.ignore_boxes:
+        fill(plane, box, 1.0, 0.0)
+    weight = np.repeat(plane[None], joints.shape[1], 0)
+    for person, labels in zip(photo.people, joints, strict=True):
+        for j in np.flatnonzero(labels[:, 2] == 0):
+            fill(weight[j], person.box, view.box_margin, source.unlabelled_weight)
+    return weight
+
+
+def _map_corners(box: Array, margin: float, out_from_px: Array, stride_px: int) -> Array:
+    centre, half = box[:2] + box[2:] / 2, box[2:] / 2 * margin
+    corners = centre + half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    moved = corners @ out_from_px[:, :2].T + out_from_px[:, 2]
+    return np.round((moved + 0.5) / stride_px - 0.5).astype(np.int32)
+
+
+def _recolour(rng: np.random.Generator, image: Array) -> Array:
+    """Gain and offset per channel, gamma, now and then grey, blur or noise."""
+    ramp = np.arange(256, dtype=np.float32)[:, None] / 255
+    gain, offset = rng.uniform(0.75, 1.25) * rng.uniform(0.9, 1.1, 3), rng.uniform(-0.08, 0.08)
+    table = np.clip((ramp ** np.exp(rng.uniform(-0.3, 0.3))) * gain + offset, 0, 1) * 255
+    image = cv2.LUT(image, table.astype(np.uint8)[:, None, :])
+    if rng.random() < 0.1:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.4, 1.2)))
+    if rng.random() < 0.15:
+        noise = rng.normal(0, rng.uniform(2, 12), image.shape).astype(np.float32)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(image)
+
+
+# Gaussian of a joint: share of the person's longer side, within bounds in heatmap pixels.
+SIGMA_SHARE, SIGMA_MIN, SIGMA_MAX = 0.04, 0.9, 1.5
+
+
+def render_targets(view: View, config: ViewConfig) -> NDArray[np.float32]:
+    """(J, h/4, w/4) heatmaps: one Gaussian of height 1 per visible joint, the maximum where they meet."""
+    height, width = (side // config.stride_px for side in view.image.shape[:2])
+    xy = (view.joints[..., :2].astype(np.float32) + 0.5) / config.stride_px - 0.5
+    sigma = np.clip(SIGMA_SHARE * view.sizes_px / config.stride_px, SIGMA_MIN, SIGMA_MAX).astype(np.float32)
+    scale = (-0.5 / sigma**2)[:, None, None]
+    gx = np.exp(np.square(np.arange(width, dtype=np.float32) - xy[..., :1]) * scale)
+    gy = np.exp(np.square(np.arange(height, dtype=np.float32) - xy[..., 1:]) * scale)
+    maps = (gy * view.joints[..., 2:])[..., :, None] * gx[..., None, :]
+    return maps.max(0).astype(np.float32)

@@ -1,0 +1,85 @@
+"""Weights on disk: safetensors only, written atomically, with their configuration and a hash inside. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORMAT = "posemill-weights-1"
+
+
+class WeightsError(ValueError):
+    """Weights that are missing, tampered with, or made for something else."""
+
+
+def weights_folder() -> Path:
+    """Folder of the shipped weights: data/weights beside the packages (an editable install or a checkout)."""
+    return Path(__file__).resolve().parent.parent / "data" / "weights"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-able metadata atomically; the hash of the tensors goes into the metadata."""
+    from safetensors.torch import save_file
+
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {
+        "format": FORMAT,
+        "sha256": tensors_sha256(ready),
+        **{key: json.dumps(value, sort_keys=True) for key, value in metadata.items()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(ready, str(temporary), metadata=header)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata written by `save_tensors`.
+
+    Raises WeightsError when the file is missing, is no safetensors file of this project, or its hash does not fit.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file. Shipped weights: {', '.join(_shipped()) or 'none'}; "
+                           "others come from `posemill train detector`")  # fmt: skip
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: expected a safetensors file, found something unreadable ({error})") from error
+    if header.get("format") != FORMAT:
+        raise WeightsError(f"{path}: expected metadata format={FORMAT}, found {header.get('format')!r}: "
+                           "not weights of this project")  # fmt: skip
+    found = tensors_sha256(tensors)
+    if found != header.get("sha256"):
+        raise WeightsError(f"{path}: the tensors do not fit their recorded hash (expected {header.get('sha256')}, "
+                           f"found {found}): the file was changed or damaged; fetch it again")  # fmt: skip
+    return tensors, {k: json.loads(v) for k, v in header.items() if k not in ("format", "sha256")}
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hash over names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _shipped() -> list[str]:
+    return sorted(p.stem for p in weights_folder().glob("*.safetensors"))
