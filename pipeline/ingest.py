@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,19 +167,18 @@ def read_frame_sets(
     ingest: Artefact,
     clip: str,
     cameras: Sequence[str] = (),
-    start: int = 0,
-    stop: int | None = None,
-    step: int = 1,
+    instants: Iterable[int] | None = None,
 ) -> Iterator[FrameSet]:
-    """The images of a clip by instant: start <= instant < stop, one in `step`, frames in the order of `cameras` (default: the
-    clip's own), None where a camera has none. Cameras in one file are decoded in one pass; memory is one frame per file.
+    """The images of a clip by instant, ascending (default: all of them; range(10, 100, 5) for some): frames in the order of
+    `cameras` (default: the clip's own), None where a camera has none. Cameras in one file are decoded in one pass, from the
+    last keyframe before the first instant; memory is one frame per file.
     """
     sources = store.session.clip(clip).sources
     names = tuple(cameras) or tuple(sources)
     wanted: dict[int, dict[str, dict[str, Any]]] = {}
+    chosen = None if instants is None else set(instants)
     for row in read_rows(ingest.path):
-        inside = row["instant"] >= start and (stop is None or row["instant"] < stop) and (row["instant"] - start) % step == 0
-        if inside and row["camera"] in names:
+        if row["camera"] in names and (chosen is None or row["instant"] in chosen):
             wanted.setdefault(row["instant"], {})[row["camera"]] = row
     films = _films(
         store.root, {name: sources[name] for name in names}, [row for rows in wanted.values() for row in rows.values()]

@@ -61,7 +61,7 @@ def test_the_same_footage_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_frame_sets_come_back_in_the_order_asked_for(tmp_path: Path) -> None:
     store = _two(tmp_path)
     artefact = ingest.run(store, WALK, CONFIG)
-    sets = list(ingest.read_frame_sets(store, artefact, "walk", cameras=("cam2", "cam1"), start=3, stop=18, step=5))
+    sets = list(ingest.read_frame_sets(store, artefact, "walk", cameras=("cam2", "cam1"), instants=range(3, 18, 5)))
     assert [[f.camera for f in s.frames if f] for s in sets] == [["cam2", "cam1"]] * 3
     assert [[number_of(f.image) for f in s.frames if f] for s in sets] == [[3, 3], [8, 8], [13, 13]]
     assert [s.t_ns for s in sets] == [n * 1_000_000_000 // 30 for n in (3, 8, 13)]

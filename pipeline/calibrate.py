@@ -1,0 +1,248 @@
+"""The calibrate stage: a rig from an imported file, board photos and a clip of the moving board, whichever are given."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.board import Board, find_corners_thorough, parse_board
+from calibration.camera import Camera
+from calibration.errors import CalibrationError
+from calibration.extrinsics import CalibrationReport, calibrate_rig
+from calibration.formats import save_rig
+from calibration.intrinsics import IntrinsicsReport, calibrate_from_images, calibrate_intrinsics
+from calibration.quality import check_cameras, require
+from calibration.rig import Rig
+from pipeline.boards import corners_in_clip, no_board, photos
+from pipeline.calibration_report import write_report
+from pipeline.config import CalibrateConfig
+from pipeline.errors import InputError, StageError
+from pipeline.ingest import fingerprint
+from pipeline.probe import Image
+from pipeline.rigs import by, check_sizes, import_rig, read_rig
+from pipeline.session import Session, Source, resolve
+from pipeline.store import Ref, Store
+from pipeline.types import Artefact
+
+VERSION = "1"
+__all__ = ["VERSION", "calibrate", "read_rig", "run"]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """Intrinsics of one camera and where they come from. report: None when imported."""
+
+    camera: Camera
+    origin: str
+    searched: int = 0
+    report: IntrinsicsReport | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrated:
+    """A rig with its evidence: lenses by camera, and the report of the poses when they were solved here."""
+
+    rig: Rig
+    lenses: dict[str, Lens] = field(default_factory=dict)
+    poses: CalibrationReport | None = None
+
+
+def run(store: Store, ref: Ref, config: CalibrateConfig) -> Artefact:
+    """rig.yaml and report.html of the session. Raises InputError, StageError or CalibrationError naming the camera.
+
+    Only the board clip decides the rig; every clip's video size is compared with it, each time.
+    """
+    session, frames = store.session, {clip.name: made for clip, made in zip(store.session.clips, ref.inputs, strict=True)}
+    board_clip = session.calibration.board_clip
+    used = Ref((frames[board_clip],) if board_clip else ())
+    slot = store.slot("calibrate", VERSION, config, used, suffix="", given=_given(store.root, session))
+    done = slot.done()
+    if done is None:
+        made = calibrate(store, frames.get(board_clip), config)
+        _check(made, config)
+        done = slot.commit(lambda path: _write(path, made), len(made.rig), _summary(made))
+    for clip, artefact in frames.items():
+        check_sizes(read_rig(done), artefact, clip)
+    return done
+
+
+def _given(root: Path, session: Session) -> dict[str, Any]:
+    inputs = session.calibration
+    folders = {
+        camera: fingerprint(root, Source(path=folder), f"calibration.intrinsics, camera {camera}")
+        for camera, folder in inputs.intrinsics.items()
+    }
+    rig = hashlib.sha256(_rig_path(root, inputs.rig).read_bytes()).hexdigest() if inputs.rig else ""
+    return {
+        "cameras": list(session.cameras),
+        "stereo_pairs": [list(pair) for pair in session.stereo_pairs],
+        "board": session.board,
+        "calibration": inputs.model_dump(mode="json"),
+        "files": {"rig": rig, "intrinsics": folders},
+    }
+
+
+def _rig_path(root: Path, path: str) -> Path:
+    full = resolve(root, path)
+    if not full.is_file():
+        raise InputError(f"calibration.rig: {full}: not found; name the rig with `posemill new SESSION --rig FILE`")
+    return full
+
+
+def calibrate(store: Store, frames: Artefact | None, config: CalibrateConfig) -> Calibrated:
+    """The session's rig from whatever it has: an imported rig, lenses from photos over it, poses from the board clip."""
+    session, inputs = store.session, store.session.calibration
+    imported = import_rig(_rig_path(store.root, inputs.rig), session.cameras) if inputs.rig else None
+    lenses = (
+        {name: Lens(imported[name], f"imported from {Path(inputs.rig).name}") for name in session.cameras} if imported else {}
+    )
+    if config.intrinsics == "solve":
+        for name, folder in inputs.intrinsics.items():
+            lenses[name] = lens_from_photos(photos(resolve(store.root, folder), name), _board(session), config, name, folder)
+    if frames is not None:
+        return _from_board_clip(store, frames, config, lenses)
+    if imported is None:
+        raise InputError(
+            "session.yaml: nothing to calibrate the cameras' poses from; import a rig (`posemill new SESSION --rig FILE`) or "
+            "add a clip in which a board moves before all cameras (`posemill new SESSION ... --board SPEC --board-clip`)"
+        )
+    for name, lens in lenses.items():
+        _same_size(lens.camera, imported[name])
+    cameras = tuple(lenses[name].camera.with_pose(imported[name].cam_from_world) for name in session.cameras)
+    return Calibrated(Rig(cameras, session.stereo_pairs), lenses)
+
+
+def _board(session: Session) -> Board:
+    if not session.board:
+        raise InputError(
+            "session.yaml: board is not set; name it, e.g. `posemill new SESSION --board charuco:5x7:0.04:0.03:DICT_4X4_50`"
+        )
+    return parse_board(session.board)
+
+
+def lens_from_photos(images: Sequence[Image], board: Board, config: CalibrateConfig, name: str, folder: str) -> Lens:
+    """Intrinsics from photos of a board. Raises StageError when none shows it, CalibrationError when they do not suffice."""
+    try:
+        camera, report = calibrate_from_images(images, board, config.lens, config.fix_k3, name)
+    except CalibrationError as error:
+        if any(np.isfinite(find_corners_thorough(board, image)).any() for image in images):
+            raise CalibrationError(f"{error} (photos in {folder})") from error
+        raise no_board(board, images, f"camera {name}: photos in {folder}", len(images)) from error
+    return Lens(camera, f"{len(images)} photos", len(images), report)
+
+
+def _same_size(solved: Camera, imported: Camera) -> None:
+    if solved.size_wh != imported.size_wh:
+        raise CalibrationError(
+            f"camera {solved.name}: its board photos are {by(solved.size_wh)} px, the imported rig was calibrated at "
+            f"{by(imported.size_wh)} px; use photos of that size, or set calibrate.intrinsics=import"
+        )
+
+
+def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, lenses: Mapping[str, Lens]) -> Calibrated:
+    session = store.session
+    board, clip = _board(session), session.clip(session.calibration.board_clip)
+    missing = [name for name in session.cameras if name not in clip.sources]
+    if missing:
+        raise InputError(
+            f"board clip {clip.name}: camera {missing[0]} did not film it; all of {', '.join(session.cameras)} must"
+        )
+    instants = choose_instants(frames.summary["instants"], config.max_instants, config.floor_instant)
+    corners = corners_in_clip(store, frames, clip.name, board, session.cameras, instants)
+    corners += np.array([clip.sources[name].image_origin_px or (0.0, 0.0) for name in session.cameras])[:, None, None]
+    sizes = [_size_of(lenses.get(name), frames, name) for name in session.cameras]
+    known = _known_lenses(corners, board, sizes, session.cameras, lenses, config)
+    rig, report = calibrate_rig(
+        corners,
+        board,
+        sizes,
+        session.cameras,
+        [known[name].camera for name in session.cameras] if known else None,
+        session.stereo_pairs,
+        world="cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}",
+        lens=config.lens,
+    )
+    solved = {
+        name: Lens(rig[name], f"clip {clip.name}", len(instants), lens)
+        for name, lens in zip(session.cameras, report.lenses, strict=False)
+    }
+    return Calibrated(rig, known or solved, report)
+
+
+def choose_instants(count: int, limit: int, also: int | None) -> list[int]:
+    """At most `limit` instants out of `count`, evenly spread, and `also`. Raises InputError when `also` is none of them."""
+    if also is not None and also >= count:
+        raise InputError(f"calibrate.floor_instant: the board clip has instants 0 to {count - 1}, got {also}")
+    spread = {round(place) for place in np.linspace(0, count - 1, min(limit, count))}
+    return sorted(spread | ({also} if also is not None else set()))
+
+
+def _size_of(lens: Lens | None, frames: Artefact, name: str) -> tuple[int, int]:
+    return lens.camera.size_wh if lens else tuple(frames.summary["size_wh"][name])
+
+
+def _known_lenses(
+    corners: Array,
+    board: Board,
+    sizes: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    lenses: Mapping[str, Lens],
+    config: CalibrateConfig,
+) -> dict[str, Lens]:
+    """All lenses when some are known already or k3 is free; none when the rig's adjustment may solve them with the poses."""
+    if not lenses and config.fix_k3:
+        return {}
+    known = dict(lenses)
+    for xy_px, size, name in zip(corners, sizes, names, strict=True):
+        if name not in known:
+            camera, report = calibrate_intrinsics(xy_px, board, size, config.lens, config.fix_k3, name)
+            known[name] = Lens(camera, "board clip", len(xy_px), report)
+    return known
+
+
+def _rms_px(made: Calibrated) -> dict[str, float]:
+    """Per camera: of the poses' adjustment, else of the lens; imported cameras have none."""
+    rms = {name: lens.report.rms_px for name, lens in made.lenses.items() if lens.report}
+    if made.poses:
+        rms |= {row.name: row.rms_px for row in made.poses.cameras}
+    return {name: round(float(rms[name]), 4) for name in made.rig.names if name in rms}
+
+
+def _check(made: Calibrated, config: CalibrateConfig) -> None:
+    """Gates a rig must pass before anything is built on it."""
+    require(check_cameras(made.rig))
+    if made.poses:
+        require(made.poses.gates)
+    bad = [f"{name} {rms:.2f}" for name, rms in _rms_px(made).items() if rms > config.max_rms_px]
+    if bad:
+        raise StageError(
+            f"calibration: reprojection RMS of {', '.join(bad)} px exceeds calibrate.max_rms_px={config.max_rms_px:g}; check "
+            "the board's square size and flatness, sharpness and synchronisation, and film it again"
+        )
+
+
+def _summary(made: Calibrated) -> dict[str, Any]:
+    figures = {
+        name: [f"{f.detector}: {f.views} views, fx {f.fx_px:.1f}, rms {f.rms_px:.3f} px" for f in lens.report.figures]
+        for name, lens in made.lenses.items()
+        if lens.report and lens.report.figures
+    }
+    return {
+        "cameras": len(made.rig),
+        "rms_px": _rms_px(made),
+        "fx_px": {camera.name: round(float(camera.K[0, 0]), 2) for camera in made.rig.cameras},
+        "detectors": figures,
+    }
+
+
+def _write(folder: Path, made: Calibrated) -> None:
+    folder.mkdir(parents=True)
+    save_rig(made.rig, folder / "rig.yaml")
+    write_report(folder / "report.html", made)

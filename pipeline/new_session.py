@@ -1,0 +1,232 @@
+"""Making session.yaml, and adding clips to it: every source is probed first, nothing raw is copied or changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from calibration.board import parse_board
+from pipeline.errors import InputError
+from pipeline.probe import Probe
+from pipeline.rigs import import_rig, size_problem
+from pipeline.session import NAME_PATTERN, CalibrationInputs, Clip, Session, Source, load_session, save_session
+from pipeline.sources import by_file, layout_crops, list_images, open_source, size_of
+
+STEREO_NAMES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `posemill new` was asked for. NAME=VALUE texts are taken as typed.
+
+    cameras: NAME=SOURCE; tiled: a file cut by `layout` (COLUMNSxROWS) into `camera_names` (default cam1, cam2, ...); stereo: a
+    side-by-side file cut into left and right; clip: name of the clip ("": clip1, clip2, ...); intrinsics, detections:
+    NAME=PATH; image_origins: NAME=X,Y; stereo_pairs: LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of
+    image folders.
+    """
+
+    cameras: tuple[str, ...] = ()
+    tiled: str = ""
+    layout: str = "2x2"
+    camera_names: tuple[str, ...] = ()
+    stereo: str = ""
+    clip: str = ""
+    board: str = ""
+    rig: str = ""
+    intrinsics: tuple[str, ...] = ()
+    board_clip: bool = False
+    detections: tuple[str, ...] = ()
+    image_origins: tuple[str, ...] = ()
+    stereo_pairs: tuple[str, ...] = ()
+    image_fps: float | None = None
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """One camera of the new clip as it was found. note: something the user should know before running, or ""."""
+
+    camera: str
+    path: str
+    size_wh: tuple[int, int]
+    frames: int
+    fps: float
+    duration_s: float
+    note: str = ""
+
+
+def new_session(root: Path | str, request: Request) -> tuple[Session, tuple[SourceLine, ...]]:
+    """Write SESSION/session.yaml, or add a clip to the one there. Raises InputError naming the camera or option at fault."""
+    root = Path(root).resolve()
+    old = load_session(root) if (root / "session.yaml").exists() else None
+    sources = _sources(root, request)
+    if not sources and old is None:
+        raise InputError(f"{root}: expected sources; give --camera NAME=SOURCE for each camera, --tiled FILE or --stereo FILE")
+    probes = _probe(root, sources)
+    session = _merged(root, old, request, sources, probes)
+    lines = tuple(_line(root, session, camera, source, probes[camera]) for camera, source in sources.items())
+    save_session(session, root)
+    return session, lines
+
+
+def pairs_of_texts(texts: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a dict. Raises InputError showing the text."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value or not re.match(NAME_PATTERN, name):
+            raise InputError(f"{option}: expected NAME=VALUE, got {text!r}")
+        if name in found:
+            raise InputError(f"{option}: {name} is given twice: {found[name]} and {value}")
+        found[name] = value
+    return found
+
+
+def _sources(root: Path, request: Request) -> dict[str, Source]:
+    paths = pairs_of_texts(request.cameras, "--camera")
+    sources = {name: Source(path=_recorded(root, path), fps=request.image_fps) for name, path in paths.items()}
+    cut: list[tuple[str, str, tuple[str, ...]]] = []
+    if request.tiled:
+        cut.append((request.tiled, request.layout, request.camera_names))
+    if request.stereo:
+        names = STEREO_NAMES if request.tiled else request.camera_names or STEREO_NAMES
+        cut.append((request.stereo, "2x1", names))
+    for path, layout, names in cut:
+        for name, source in _cut(root, path, layout, names).items():
+            if name in sources:
+                raise InputError(f"camera {name} is given twice: by {sources[name].path} and by {path}")
+            sources[name] = source
+    return _with_origins(sources, request.image_origins)
+
+
+def _cut(root: Path, path: str, layout: str, names: tuple[str, ...]) -> dict[str, Source]:
+    """The cameras of a tiled file, one crop each."""
+    whole = Source(path=_recorded(root, path))
+    crops = layout_crops(open_source(root, whole).probe().size_wh, layout, path)
+    names = names or tuple(f"cam{number + 1}" for number in range(len(crops)))
+    if len(names) != len(crops):
+        raise InputError(f"--camera-names: {path} cut into {layout} has {len(crops)} tiles, got {len(names)} names")
+    return {name: whole.model_copy(update={"crop_px": crop}) for name, crop in zip(names, crops, strict=True)}
+
+
+def _with_origins(sources: dict[str, Source], texts: Sequence[str]) -> dict[str, Source]:
+    for name, text in pairs_of_texts(texts, "--image-origin").items():
+        match = re.fullmatch(r"(-?\d+(?:\.\d+)?),(-?\d+(?:\.\d+)?)", text)
+        if match is None:
+            raise InputError(f"--image-origin: expected NAME=X,Y in px, got {name}={text}")
+        if name not in sources:
+            raise InputError(f"--image-origin: camera {name!r} is not one of this clip's: {', '.join(sources)}")
+        sources[name] = sources[name].model_copy(update={"image_origin_px": (float(match[1]), float(match[2]))})
+    return sources
+
+
+def _recorded(root: Path, path: str) -> str:
+    """A path as session.yaml keeps it: relative inside the session (which may move), absolute elsewhere."""
+    absolute = Path(path).expanduser().resolve()
+    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
+
+
+def _probe(root: Path, sources: Mapping[str, Source]) -> dict[str, Probe]:
+    probes: dict[str, Probe] = {}
+    for cameras in by_file(root, sources).values():
+        try:
+            probe = open_source(root, sources[cameras[0]]).probe()
+        except InputError as error:
+            raise InputError(f"camera {', '.join(cameras)}: {error}") from error
+        probes.update(dict.fromkeys(cameras, probe))
+    return probes
+
+
+def _merged(
+    root: Path, old: Session | None, request: Request, sources: Mapping[str, Source], probes: Mapping[str, Probe]
+) -> Session:
+    cameras = old.cameras if old else tuple(sources)
+    strange = [name for name in sources if name not in cameras]
+    if strange:
+        raise InputError(
+            f"camera {strange[0]!r} is not one of this session's: {', '.join(cameras)}; use its names, or a new session"
+        )
+    clips = old.clips if old else ()
+    name = request.clip or f"clip{len(clips) + 1}"
+    if sources and name in [clip.name for clip in clips]:
+        raise InputError(f"clip {name!r} is in this session already; name the new one with --clip NAME")
+    detections = _paths(root, request.detections, "--detections", tuple(sources))
+    try:
+        new = (Clip(name=name, sources=dict(sources), detections=detections),) if sources else ()
+        values = {
+            "name": old.name if old else _name(root.name),
+            "cameras": cameras,
+            "stereo_pairs": _stereo_pairs(request, tuple(sources)) or (old.stereo_pairs if old else ()),
+            "board": _board(request.board) or (old.board if old else ""),
+            "calibration": _inputs(root, old, request, cameras, name if sources else ""),
+            "clips": (*clips, *new),
+        }
+        return Session.model_validate({**(old.model_dump() if old else {}), **{k: _plain(v) for k, v in values.items()}})
+    except ValidationError as error:
+        raise InputError("; ".join(str(detail["msg"]) for detail in error.errors())) from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    return value.model_dump() if isinstance(value, Clip | CalibrationInputs) else value
+
+
+def _inputs(root: Path, old: Session | None, request: Request, cameras: tuple[str, ...], clip: str) -> CalibrationInputs:
+    before = old.calibration if old else CalibrationInputs()
+    intrinsics = _paths(root, request.intrinsics, "--intrinsics", cameras)
+    for name, folder in intrinsics.items():
+        try:
+            list_images(root / folder)
+        except InputError as error:
+            raise InputError(f"--intrinsics: camera {name}: {error}") from error
+    rig = _recorded(root, request.rig) if request.rig else before.rig
+    if request.rig:
+        import_rig(root / rig, cameras)
+    return CalibrationInputs(
+        rig=rig,
+        intrinsics={**before.intrinsics, **intrinsics},
+        board_clip=clip if request.board_clip and clip else before.board_clip,
+    )
+
+
+def _paths(root: Path, texts: Sequence[str], option: str, cameras: tuple[str, ...]) -> dict[str, str]:
+    found = pairs_of_texts(texts, option)
+    for name, path in found.items():
+        if name not in cameras:
+            raise InputError(f"{option}: camera {name!r} is not one of {', '.join(cameras)}")
+        if not Path(path).expanduser().exists():
+            raise InputError(f"{option}: camera {name}: {path}: not found")
+    return {name: _recorded(root, path) for name, path in found.items()}
+
+
+def _board(spec: str) -> str:
+    if spec:
+        parse_board(spec)
+    return spec
+
+
+def _stereo_pairs(request: Request, cameras: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = [tuple(text.split(",")) for text in request.stereo_pairs]
+    if request.stereo:
+        pairs.append(STEREO_NAMES if request.tiled else request.camera_names or STEREO_NAMES)
+    for pair in pairs:
+        if len(pair) != 2 or not set(pair) <= set(cameras):
+            raise InputError(f"--stereo-pair: expected LEFT,RIGHT of {', '.join(cameras)}, got {','.join(pair)}")
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or "session"
+
+
+def _line(root: Path, session: Session, camera: str, source: Source, probe: Probe) -> SourceLine:
+    size_wh, note = size_of(probe, source), ""
+    if session.calibration.rig:
+        rig = import_rig(root / session.calibration.rig, session.cameras)
+        note = size_problem(rig[camera], size_wh, source.image_origin_px)
+    line = SourceLine(camera, source.path, size_wh, probe.frames, round(probe.fps, 3), round(probe.duration_ns / 1e9, 3))
+    return replace(line, note=note)
