@@ -71,7 +71,7 @@ class ReconstructConfig(Section):
     """Matching people across views and triangulating them."""
 
     match_px: float = Field(40.0, gt=0, description="people match across views when their joints reproject this close, in px")
-    threshold_px: float = Field(15.0, gt=0, description="a view further off than this is left out of a joint, in px")
+    threshold_px: float = Field(20.0, gt=0, description="a view further off than this is left out of a joint, in px")
     min_views: int = Field(2, ge=2, description="views needed for a joint")
     min_joints: int = Field(5, ge=1, description="joints needed for a skeleton")
     max_step_m: float = Field(0.5, gt=0, description="a person moves at most this far between two instants, in m")
@@ -84,7 +84,8 @@ class AuditConfig(Section):
     max_error_px: float = Field(15.0, gt=0, description="mean reprojection error of a skeleton, in px")
     max_limb_deviation: float = Field(0.35, gt=0, description="limb length may differ from the person's median by this share")
     limb_range_m: tuple[float, float] = Field((0.05, 0.8), description="plausible limb lengths, in m")
-    max_knee_back_deg: float = Field(25.0, gt=0, description="knees and elbows may bend backwards by at most this, in degrees")
+    max_knee_back_deg: float = Field(25.0, gt=0, description="knees may bend backwards by at most this, in degrees")
+    min_hinge_deg: float = Field(20.0, ge=0, description="inner angle that knees and elbows fold to at least, in degrees")
     min_joints: int = Field(8, ge=1, description="joints a skeleton needs")
 
 

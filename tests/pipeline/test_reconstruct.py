@@ -1,13 +1,19 @@
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from calibration.formats import load_rig
 from calibration.rig import Rig
+from models.skeleton import COCO17
 from pipeline.association import associate, pack
-from pipeline.config import ReconstructConfig
+from pipeline.config import DetectConfig, ReconstructConfig
+from pipeline.detect import imported
+from pipeline.detections import read_detections
 from pipeline.reconstruct import reconstruct, summarise
+from pipeline.trc import read_trc
 from pipeline.types import Poses2D, Skeletons3D
 from tests.pipeline.worlds import ring, see, time_ns, walk
 
@@ -180,3 +186,29 @@ def test_a_hundred_instants_of_four_cameras_take_seconds() -> None:
     before = time.process_time()
     _solve(rig, seen)
     assert time.process_time() - before < 5.0
+
+
+TRC_NAMES = {"nose": "Nose"} | {
+    f"{side}_{joint}": f"{side[0].upper()}{joint.capitalize()}"
+    for side in ("left", "right")
+    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+}
+
+
+def test_imported_detections_lead_to_the_published_trajectories(shared_data: Path) -> None:
+    folder = shared_data / "pose2sim_4cam"
+    rig = load_rig(folder / "calib" / "Calib_qualisys.toml")
+    truth = read_trc(folder / "single_static" / "pose-3d" / "S00_P00_T00_StaticTrial_0-12.trc")
+    shown = {f: [time_ns(f)] for f in range(11)}  # the videos have 11 frames, the detections 12
+    views = [
+        list(imported(read_detections(folder / f"single_static/pose/cam0{c}_json"), shown, f"cam{c}", DetectConfig()))
+        for c in (1, 2, 3, 4)
+    ]
+    seen: list[list[Poses2D | None]] = [list(poses) for poses in zip(*views, strict=True)]
+    found = _solve(rig, seen)
+    assert [skeletons.person.tolist() for skeletons in found] == [[0]] * 11
+    joints = [COCO17.index(name) for name in TRC_NAMES]
+    expected_m = truth.xyz_m[:11, [truth.markers.index(name) for name in TRC_NAMES.values()]]
+    off_m = np.linalg.norm(np.stack([s.xyz_m[0, joints] for s in found]) - expected_m, axis=-1)
+    assert off_m.max() < 1e-3
+    assert np.median(off_m) < 1e-4

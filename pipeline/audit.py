@@ -1,0 +1,218 @@
+"""Audit: gates that a skeleton must pass before it becomes a label. Every rejected one says why, in words and numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.skeleton import Topology
+from pipeline.config import AuditConfig
+from pipeline.progress import progress
+from pipeline.store import Ref, Store
+from pipeline.tables import AUDIT, skeletons3d_from_rows, stream_rows, write_rows
+from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
+
+VERSION = "1"
+
+GATES = ("joints", "error", "limb length", "limb deviation", "angle")
+# A knee whose hip axis runs along the thigh (legs spread wide) has no front to speak of: sine of the least angle between them.
+LEAST_SIDE = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gates say of one person at one instant: gates not passed, the same in words, and the figures behind them."""
+
+    t_ns: int
+    person: int
+    gates: tuple[str, ...]
+    reasons: tuple[str, ...]
+    error_px: float
+    joints: int
+    limb_deviation: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every gate was passed."""
+        return not self.gates
+
+
+def audit(skeletons: Sequence[Skeletons3D], config: AuditConfig, topology: Topology = DEFAULT_TOPOLOGY) -> Iterator[Verdict]:
+    """A verdict for every person at every instant; limb lengths are compared with the median of the same person."""
+    limbs = body_limbs(topology)
+    names = [limb_name(limb, topology) for limb in limbs]
+    usual_m = median_limbs_m(skeletons, limbs)
+    for instant in skeletons:
+        for row, person in enumerate(instant.person.tolist()):
+            xyz_m = instant.xyz_m[row]
+            length_m = limb_lengths_m(xyz_m, limbs)
+            deviation = np.abs(length_m / usual_m[person] - 1.0)
+            found = [
+                *_joint_faults(xyz_m, config),
+                *_error_faults(instant.error_px[row], config),
+                *_length_faults(length_m, names, config),
+                *_deviation_faults(length_m, usual_m[person], deviation, names, config),
+                *_angle_faults(xyz_m, topology, config),
+            ]
+            yield Verdict(
+                t_ns=instant.t_ns,
+                person=person,
+                gates=tuple(gate for gate in GATES if any(gate == fault for fault, _ in found)),
+                reasons=tuple(reason for _, reason in found),
+                error_px=_mean(instant.error_px[row]),
+                joints=int(np.isfinite(xyz_m).all(-1).sum()),
+                limb_deviation=float(np.nanmax(deviation)) if np.isfinite(deviation).any() else 0.0,
+            )
+
+
+def body_limbs(topology: Topology) -> list[tuple[int, int]]:
+    """Limbs between limb joints: shins, thighs, hips, sides, shoulders, arms. Those of the face are too short to judge."""
+    return [limb for limb in topology.limbs if set(limb) <= set(topology.limb_joints)]
+
+
+def limb_name(limb: tuple[int, int], topology: Topology) -> str:
+    """A limb by its joints, nearest the trunk first: `left hip to left knee`."""
+    first, second = sorted(limb)
+    return f"{topology.joints[first]} to {topology.joints[second]}".replace("_", " ")
+
+
+def limb_lengths_m(xyz_m: Array, limbs: Sequence[tuple[int, int]]) -> Array:
+    """(..., J, 3) -> (..., L) in m, NaN where an end is missing."""
+    ends = np.array(limbs)
+    return np.linalg.norm(xyz_m[..., ends[:, 0], :] - xyz_m[..., ends[:, 1], :], axis=-1)
+
+
+def median_limbs_m(skeletons: Iterable[Skeletons3D], limbs: Sequence[tuple[int, int]]) -> dict[int, Array]:
+    """Each person's median limb lengths (L,) in m over the clip; NaN for a limb never seen."""
+    lengths: dict[int, list[Array]] = {}
+    for instant in skeletons:
+        for row, person in enumerate(instant.person.tolist()):
+            lengths.setdefault(person, []).append(limb_lengths_m(instant.xyz_m[row], limbs))
+    return {person: _nanmedian(np.stack(rows)) for person, rows in lengths.items()}
+
+
+def back_bend_deg(xyz_m: Array, topology: Topology) -> dict[str, float]:
+    """How far each knee is bent backwards, in degrees: positive when the shin points to the front of the thigh, NaN unknown.
+
+    The hip line l (right to left) and the thigh a give the thigh's front, a x l; the shin b is at atan2(b . (a x l), b . a) in the
+    plane across the hip line. Elbows have no such rule: the shoulder turns, so the forearm may point anywhere.
+    """
+    hips = {side: xyz_m[topology.index(f"{side}_hip")] for side in ("left", "right")}
+    leftwards = _unit(hips["left"] - hips["right"])
+    bends = {}
+    for side, hip in hips.items():
+        knee, ankle = xyz_m[topology.index(f"{side}_knee")], xyz_m[topology.index(f"{side}_ankle")]
+        thigh, shin = _unit(knee - hip), _unit(ankle - knee)
+        front = np.cross(thigh, leftwards)
+        clear = np.linalg.norm(front) >= LEAST_SIDE
+        bends[f"{side} knee"] = float(np.degrees(np.arctan2(shin @ _unit(front), shin @ thigh))) if clear else np.nan
+    return bends
+
+
+def hinge_deg(xyz_m: Array, topology: Topology) -> dict[str, float]:
+    """The inner angle of each knee and elbow in degrees, 180 when straight, NaN unknown."""
+    angles = {}
+    for joint, before, after in (("knee", "hip", "ankle"), ("elbow", "shoulder", "wrist")):
+        for side in ("left", "right"):
+            middle, one, other = (xyz_m[topology.index(f"{side}_{name}")] for name in (joint, before, after))
+            cosine = _unit(one - middle) @ _unit(other - middle)
+            angles[f"{side} {joint}"] = float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+    return angles
+
+
+Faults = Iterator[tuple[str, str]]
+
+
+def _joint_faults(xyz_m: Array, config: AuditConfig) -> Faults:
+    joints = int(np.isfinite(xyz_m).all(-1).sum())
+    if joints < config.min_joints:
+        yield "joints", f"{joints} joints, {config.min_joints} needed"
+
+
+def _error_faults(error_px: Array, config: AuditConfig) -> Faults:
+    error = _mean(error_px)
+    if not error <= config.max_error_px:
+        yield "error", f"reprojection error {error:.1f} px above {config.max_error_px:g} px"
+
+
+def _length_faults(length_m: Array, names: Sequence[str], config: AuditConfig) -> Faults:
+    low, high = config.limb_range_m
+    for name, length in zip(names, length_m, strict=True):
+        if np.isfinite(length) and not low <= length <= high:
+            yield "limb length", f"{name} {length:.2f} m outside {low:g} to {high:g} m"
+
+
+def _deviation_faults(length_m: Array, usual_m: Array, deviation: Array, names: Sequence[str], config: AuditConfig) -> Faults:
+    for name, length, usual, off in zip(names, length_m, usual_m, deviation, strict=True):
+        if off > config.max_limb_deviation:
+            yield (
+                "limb deviation",
+                f"{name} {length:.2f} m is {off:.0%} off this person's median {usual:.2f} m (limit {config.max_limb_deviation:.0%})",
+            )
+
+
+def _angle_faults(xyz_m: Array, topology: Topology, config: AuditConfig) -> Faults:
+    for name, bend in back_bend_deg(xyz_m, topology).items():
+        if bend > config.max_knee_back_deg:
+            yield "angle", f"{name} bends backwards by {bend:.0f} degrees (limit {config.max_knee_back_deg:g})"
+    for name, angle in hinge_deg(xyz_m, topology).items():
+        if angle < config.min_hinge_deg:
+            yield "angle", f"{name} folded to {angle:.0f} degrees (limit {config.min_hinge_deg:g})"
+
+
+def _unit(vector: Array) -> Array:
+    length = np.linalg.norm(vector)
+    return vector / length if length > 0 else np.full(3, np.nan)
+
+
+def _mean(values: Array) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _nanmedian(rows: Array) -> Array:
+    known = np.isfinite(rows).any(0)
+    median = np.full(rows.shape[1], np.nan)
+    median[known] = np.nanmedian(rows[:, known], axis=0)
+    return median
+
+
+def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
+    """Audit one clip; AUDIT rows, one per row of its skeletons."""
+    slot = store.slot("audit", VERSION, config, ref)
+    if done := slot.done():
+        return done
+    skeletons = skeletons3d_from_rows(stream_rows(ref.only("reconstruct").path))
+    verdicts = []
+    with progress(f"audit {ref.clip}", sum(map(len, skeletons)), "skeletons") as advance:
+        for verdict in audit(skeletons, config):
+            verdicts.append(verdict)
+            advance(1)
+    rows = [_row(verdict) for verdict in verdicts]
+    return slot.commit(lambda path: write_rows(path, rows, AUDIT), len(rows), summarise(verdicts))
+
+
+def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Figures for the result table: accepted, rejected, and how many failed each gate (one skeleton can fail several)."""
+    failed = Counter(gate for verdict in verdicts for gate in verdict.gates)
+    return {
+        "accepted": sum(verdict.accepted for verdict in verdicts),
+        "rejected": sum(not verdict.accepted for verdict in verdicts),
+        "rejected_by": {gate: failed[gate] for gate in GATES if failed[gate]},
+    }
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "t_ns": verdict.t_ns,
+        "person": verdict.person,
+        "accepted": verdict.accepted,
+        "gates": list(verdict.gates),
+        "reasons": list(verdict.reasons),
+        "error_px": verdict.error_px,
+        "joints": verdict.joints,
+        "limb_deviation": verdict.limb_deviation,
+    }

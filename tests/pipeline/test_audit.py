@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.skeleton import COCO17
+from pipeline.audit import audit, back_bend_deg, hinge_deg, run, summarise
+from pipeline.config import AuditConfig
+from pipeline.session import Session, save_session
+from pipeline.store import Ref, Store
+from pipeline.tables import SKELETONS3D, read_rows, skeletons3d_rows, write_rows
+from pipeline.types import Artefact, Skeletons3D
+from tests.pipeline.worlds import STANDING_M
+
+CONFIG = AuditConfig()
+KNEE, ANKLE, WRIST = COCO17.index("left_knee"), COCO17.index("left_ankle"), COCO17.index("left_wrist")
+
+
+def _instant(xyz_m: np.ndarray, t_ns: int = 0, person: int = 0, error_px: float = 2.0) -> Skeletons3D:
+    error = np.where(np.isfinite(xyz_m).all(-1), error_px, np.nan)[None]
+    return Skeletons3D(t_ns, np.array([person]), xyz_m[None], np.ones((1, 17)), error, np.full((1, 17), 4))
+
+
+def _moved(joint: int, xyz_m: tuple[float, float, float]) -> np.ndarray:
+    body = STANDING_M.copy()
+    body[joint] = xyz_m
+    return body
+
+
+def _turned(body: np.ndarray) -> np.ndarray:
+    """The same body facing elsewhere: no gate may depend on that."""
+    c, s = np.cos(2.2), np.sin(2.2)
+    return body @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) + [3.0, -1.0, 0.2]
+
+
+def test_a_standing_person_passes_every_gate() -> None:
+    [verdict] = audit([_instant(STANDING_M)], CONFIG)
+    assert verdict.accepted
+    assert verdict.reasons == ()
+    assert verdict.joints == 17
+    assert verdict.error_px == pytest.approx(2.0)
+
+
+def test_a_large_reprojection_error_is_told_with_both_numbers() -> None:
+    [verdict] = audit([_instant(STANDING_M, error_px=22.4)], CONFIG)
+    assert verdict.gates == ("error",)
+    assert verdict.reasons == ("reprojection error 22.4 px above 15 px",)
+
+
+def test_too_few_joints_are_counted() -> None:
+    body = STANDING_M.copy()
+    body[6:] = np.nan
+    [verdict] = audit([_instant(body)], CONFIG)
+    assert verdict.gates == ("joints",)
+    assert verdict.reasons == ("6 joints, 8 needed",)
+
+
+def test_a_limb_of_no_human_length_is_named() -> None:
+    [verdict] = audit([_instant(_turned(_moved(ANKLE, (0.12, 0.02, -0.5))))], CONFIG)
+    assert verdict.gates == ("limb length",)
+    assert verdict.reasons == ("left knee to left ankle 1.00 m outside 0.05 to 0.8 m",)
+
+
+def test_a_limb_is_compared_with_the_same_persons_median() -> None:
+    usual = [_instant(STANDING_M, t) for t in range(5)]
+    longer = _instant(_moved(WRIST, (0.28, -0.3, 0.9)), 5)
+    child = [_instant(0.6 * STANDING_M, t, person=1) for t in range(5)]
+    verdicts = list(audit([*usual, longer, *child], CONFIG))
+    rejected = [verdict for verdict in verdicts if not verdict.accepted]
+    assert [verdict.t_ns for verdict in rejected] == [5]
+    assert rejected[0].gates == ("limb deviation",)
+    assert rejected[0].reasons == ("left elbow to left wrist 0.39 m is 52% off this person's median 0.26 m (limit 35%)",)
+    assert rejected[0].limb_deviation == pytest.approx(
+        np.sqrt(0.02**2 + 0.32**2 + 0.23**2) / np.sqrt(0.02**2 + 0.12**2 + 0.23**2) - 1
+    )
+
+
+@pytest.mark.parametrize("bend_deg", [-120.0, -40.0, 10.0, 40.0])
+def test_a_knee_is_measured_against_the_front_of_its_thigh(bend_deg: float) -> None:
+    angle = np.radians(bend_deg)
+    # The body faces -y: a shin that swings to the front moves towards -y.
+    thigh_down = _moved(KNEE, (0.11, 0.0, 0.5))
+    thigh_down[ANKLE] = thigh_down[KNEE] + 0.42 * np.array([0, -np.sin(angle), -np.cos(angle)])
+    assert back_bend_deg(_turned(thigh_down), COCO17)["left knee"] == pytest.approx(bend_deg, abs=0.1)
+    [verdict] = audit([_instant(_turned(thigh_down))], CONFIG)
+    assert verdict.accepted == (bend_deg <= 25)
+    if bend_deg > 25:
+        assert verdict.reasons == ("left knee bends backwards by 40 degrees (limit 25)",)
+
+
+def test_a_sitting_person_passes() -> None:
+    body = STANDING_M.copy()
+    for side, x in (("left", 0.11), ("right", -0.11)):
+        body[COCO17.index(f"{side}_knee")] = [x, -0.42, 0.92]
+        body[COCO17.index(f"{side}_ankle")] = [x, -0.42, 0.50]
+    assert back_bend_deg(_turned(body), COCO17)["left knee"] == pytest.approx(-90.0, abs=0.1)
+    [verdict] = audit([_instant(_turned(body))], CONFIG)
+    assert verdict.accepted
+
+
+def test_a_folded_elbow_is_told_and_a_straight_arm_passes() -> None:
+    straight = _moved(WRIST, (0.34, 0.04, 0.84))
+    assert hinge_deg(straight, COCO17)["left elbow"] == pytest.approx(180.0, abs=1.0)
+    [verdict] = audit([_instant(_turned(_moved(WRIST, (0.18, 0.0, 1.36))))], CONFIG)
+    assert verdict.gates == ("angle",)
+    assert verdict.reasons[0].startswith("left elbow folded to ")
+
+
+def test_missing_joints_fail_no_gate_that_needs_them() -> None:
+    body = STANDING_M.copy()
+    body[[KNEE, WRIST, 12]] = np.nan
+    [verdict] = audit([_instant(body)], CONFIG)
+    assert verdict.accepted
+
+
+def test_a_skeleton_of_nothing_is_rejected() -> None:
+    [verdict] = audit([_instant(np.full((17, 3), np.nan))], CONFIG)
+    assert set(verdict.gates) == {"joints", "error"}
+
+
+def test_verdicts_are_written_one_per_skeleton_and_summed_up_by_gate(tmp_path: Path) -> None:
+    save_session(Session(name="s", cameras=("cam1",)), tmp_path)
+    skeletons = [_instant(STANDING_M), _instant(STANDING_M, 1, error_px=30.0), _instant(_moved(ANKLE, (0.12, 0.02, -0.5)), 2)]
+    write_rows(tmp_path / "skeletons.parquet", skeletons3d_rows(skeletons), SKELETONS3D)
+    made = run(Store(tmp_path), Ref((Artefact("reconstruct", tmp_path / "skeletons.parquet", "abc", 3),), "walk"), CONFIG)
+    assert made.summary == {
+        "accepted": 1, "rejected": 2, "rejected_by": {"error": 1, "limb length": 1, "limb deviation": 1},
+    }  # fmt: skip
+    assert [row["accepted"] for row in read_rows(made.path)] == [True, False, False]
+    assert summarise([]) == {"accepted": 0, "rejected": 0, "rejected_by": {}}
