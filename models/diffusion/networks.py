@@ -6,16 +6,20 @@ Rombach et al. 2022 (latent diffusion); Zhang et al. 2023 (ControlNet). Sizes ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-BEGIN, END = "<|startoftext|>", "<|endoftext|>"
+BEGIN, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,38 @@ class Networks:
 
 def build_tokenizer(captions: Iterable[str], max_tokens: int) -> Any:
     """A CLIP tokenizer (byte-level BPE) in which each word of the captions is one token; any other text still has tokens."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(False)])
-    trainer = trainers.BpeTrainer(vocab_size=4096, min_frequency=1, end_of_word_suffix="</w>", show_progress=False)
-    learner.train_from_iterator(sorted(set(captions)), trainer)
-    merges: Any = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges), BEGIN, END]
+    letters = sorted(ByteLevel.alphabet())
+    merges: Any = learn_merges({word for caption in captions for word in re.findall(r"[a-z]+", caption.lower())})
+    words = [*letters, *(letter + WORD_END for letter in letters), *("".join(pair) for pair in merges), BEGIN, END]
     vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=max_tokens)
+
+
+def learn_merges(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Byte-pair merges, commonest pair first, until every word is one token (Sennrich et al. 2016).
+
+    Ties go by alphabet: the trainer of the tokenizers library breaks them at random, and token numbers would differ each time.
+    """
+    spelt = [[*word[:-1], word[-1] + WORD_END] for word in sorted(set(words))]
+    merges: list[tuple[str, str]] = []
+    while pairs := Counter(pair for pieces in spelt for pair in pairwise(pieces)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        spelt = [_merge_pair(pieces, best) for pieces in spelt]
+    return merges
+
+
+def _merge_pair(pieces: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for piece in pieces:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return merged
 
 
 def build_networks(shape: GeneratorShape, tokenizer: Any, seed: int = 0) -> Networks:
@@ -184,5 +208,25 @@ def save_pipeline(networks: Networks, tokenizer: Any, folder: Path, half: bool =
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16 if half else torch.float32)
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    with quiet_libraries():
+        pipeline.to(dtype=torch.float16 if half else torch.float32)
+        pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars and no advice from the libraries while a folder is read or written; their errors still come through."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    libraries: tuple[Any, ...] = (diffusers_logging, transformers_logging)
+    before = [(library, library.get_verbosity()) for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in before:
+            library.set_verbosity(level)
+            library.enable_progress_bar()

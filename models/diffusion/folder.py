@@ -1,0 +1,122 @@
+"""Is a folder a whole diffusers model? Found out, file by file, before anything is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from models.weights import WeightsError
+
+# The parts of a Stable Diffusion ControlNet pipeline that hold weights; what a downloaded folder may carry beside them
+# (safety checker, feature extractor, image encoder) is not loaded.
+WEIGHT_PARTS = ("unet", "vae", "text_encoder")
+CONFIG_FILES = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
+_CHUNK = 1 << 20
+
+
+def check_pipeline(folder: Path, controlnet: Path | None = None) -> None:
+    """Raises WeightsError naming the file that is missing, unfinished or of another layout.
+
+    controlnet: a folder of its own, for pipelines that bring none.
+    """
+    index = _read_json(_model_index(folder))
+    for part in WEIGHT_PARTS:
+        check_part(folder / part)
+    for part, name in CONFIG_FILES.items():
+        if not (folder / part / name).is_file():
+            raise WeightsError(f"{folder / part / name}: missing; {part} of the pipeline is not whole, fetch it again")
+    if controlnet is None and not isinstance(index.get("controlnet"), list):
+        raise WeightsError(
+            f"{folder}: a {index.get('_class_name')} without a ControlNet; name the folder of one too (its config.json says "
+            "_class_name ControlNetModel)"
+        )
+    control = folder / "controlnet" if controlnet is None else controlnet
+    check_part(control)
+    _check_base(folder / "unet" / "config.json", control / "config.json")
+
+
+def check_part(folder: Path) -> None:
+    """One network: config.json, and whole safetensors files (single, half-precision variant or shards)."""
+    _read_json(folder / "config.json")
+    for shard_list in sorted(folder.glob("*.safetensors.index*.json")):
+        for name in sorted(set(_read_json(shard_list).get("weight_map", {}).values())):
+            if not (folder / name).is_file():
+                raise WeightsError(f"{folder / name}: missing, but {shard_list.name} names it; fetch it again")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        others = [f.name for f in sorted(folder.iterdir()) if f.suffix in (".bin", ".pt", ".ckpt", ".incomplete")]
+        hint = f"found only {', '.join(others)}: pickled or unfinished files are never loaded" if others else "found none"
+        raise WeightsError(f"{folder}: expected weights as .safetensors, {hint}; fetch or convert them")
+    for file in files:
+        check_safetensors(file)
+
+
+def check_safetensors(path: Path) -> None:
+    """Compare a file's length with what its header promises: a half-downloaded file is shorter."""
+    found = path.stat().st_size
+    with path.open("rb") as file:
+        header_size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(header_size)) if 0 < header_size < min(found, 100 * _CHUNK) else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise WeightsError(f"{path}: {found} bytes that are no safetensors file; it is half-downloaded or of another format")
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    expected = 8 + header_size + max(ends, default=0)
+    if found != expected:
+        raise WeightsError(f"{path}: expected {expected} bytes, found {found}; it is half-downloaded, fetch it again")
+
+
+def pipeline_variant(folder: Path) -> str | None:
+    """``fp16`` where a network's weights are there in that variant alone, else None."""
+    names = [file.name for file in sorted((folder / "unet").glob("*.safetensors"))]
+    return "fp16" if names and all(".fp16" in name for name in names) else None
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 (hex) over name, size, first and last MiB of each JSON, text and safetensors file: a large model in no time."""
+    digest = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.suffix in (".json", ".txt", ".safetensors") and f.is_file()):
+        size = file.stat().st_size
+        digest.update(f"{file.relative_to(folder).as_posix()}|{size}|".encode())
+        with file.open("rb") as handle:
+            digest.update(handle.read(_CHUNK))
+            handle.seek(max(0, size - _CHUNK))
+            digest.update(handle.read(_CHUNK))
+    return digest.hexdigest()
+
+
+def _model_index(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise WeightsError(f"{folder}: no such folder; expected a diffusers pipeline (a folder with model_index.json)")
+    path = folder / "model_index.json"
+    if path.is_file():
+        return path
+    single = [f.name for f in sorted(folder.glob("*.safetensors"))]
+    found = f"a single-file checkpoint ({single[0]})" if single else f"{len(list(folder.iterdir()))} other entries"
+    raise WeightsError(
+        f"{folder}: expected a diffusers pipeline with model_index.json, found {found}; convert it to that layout"
+    )
+
+
+def _check_base(unet: Path, controlnet: Path) -> None:
+    """A ControlNet adds to the UNet's own feature maps, so both must be of one base."""
+    ours, theirs = _read_json(unet), _read_json(controlnet)
+    base = "the pipeline's UNet has"
+    for key in ("block_out_channels", "cross_attention_dim", "layers_per_block"):
+        if ours.get(key) != theirs.get(key):
+            raise WeightsError(
+                f"{controlnet}: a ControlNet of another base: {key} is {theirs.get(key)}, {base} {ours.get(key)}"
+            )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: missing; the model is not whole, fetch it again") from error
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: not a JSON object ({error}); the model is damaged, fetch it again") from error
