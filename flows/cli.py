@@ -1,0 +1,53 @@
+"""The command line. Thin: every command is a few lines over `pipeline` and `flows`; heavy libraries wait until they are used.
+
+Every command takes --json and then prints exactly one JSON object on stdout. Exit status: 0 done, 1 the work failed, 2 the
+request was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import typer
+
+from flows import cli_machine, cli_session
+
+app = typer.Typer(
+    name="posemill",
+    help="Synchronised multi-camera footage of people in, a training-ready, augmented pose dataset out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+app.command()(cli_session.run)
+app.command()(cli_session.status)
+
+
+app.command()(cli_machine.serve)
+app.command()(cli_machine.doctor)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of `posemill`; with --json a usage error, too, is one JSON object on stdout."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--json" not in words:
+        app(words)
+    try:
+        status: Any = app(words, standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        print(json.dumps({"error": error.format_message()}))
+        print(f"posemill: {error.format_message()}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

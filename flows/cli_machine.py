@@ -1,0 +1,47 @@
+"""Commands about the machine: serve the flows, examine what is installed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from flows.terminal import JsonOption, answering, new_table
+
+
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Install missing Debian packages (as root).")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine this machine: what is missing, and which command mends it."""
+    with answering(as_json) as answer:
+        from flows import doctor as machine
+
+        checks = machine.examine()
+        if fix:
+            checks = machine.fix(checks)
+        missing = [check for check in checks if check.state == "missing"]
+        table = new_table("", "what", "found", "mend with")
+        for check in checks:
+            mark = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "optional": "[yellow]optional[/]"}[check.state]
+            table.add_row(mark, check.name, check.found, check.mend)
+        command = machine.mend(checks)
+        answer.values |= {"ok": not missing, "command": command, "checks": [asdict(check) for check in checks]}
+        answer.show(table, f"as root: {command}" if command else "")
+        answer.show("this machine is fit for posemill" if not missing else f"{len(missing)} missing")
+        if missing:
+            raise typer.Exit(1)
+
+
+def serve(
+    port: Annotated[int, typer.Option("--port", help="Port of Prefect's server and UI on 127.0.0.1.")] = 4200,
+    as_json: JsonOption = False,
+) -> None:
+    """Prefect's server, a worker and the deployments of prefect.yaml, on 127.0.0.1, until Ctrl-C."""
+    with answering(as_json) as answer:
+        from flows.serve import serve as serve_until_stopped
+
+        serve_until_stopped(port)
+        answer.values |= {"stopped": True}
+        answer.show("stopped")

@@ -1,0 +1,161 @@
+"""`posemill serve`: Prefect's server, a worker and the deployments of prefect.yaml on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.terminal import say
+from pipeline.errors import InputError, StageError
+
+ROOT = Path(__file__).resolve().parent.parent
+POOL = "posemill"
+STARTUP_S = 180.0  # a first start makes the database: 19 to 27 s on a quiet machine
+STOP_S = 15.0
+
+
+def serve(port: int = 4200) -> None:
+    """Start everything, print the addresses, and wait for Ctrl-C or a process that ends.
+
+    Raises InputError when the port is taken, StageError with the log's place when something does not start or stops.
+    """
+    check_port(port)
+    home = prefect_home()
+    environment = prefect_environment(port, home)
+    say(f"starting Prefect's server on http://127.0.0.1:{port} (its data and logs are in {home})")
+    server_words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running("server", server_words, environment, home) as server:
+        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, home / "server.log")
+        prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+        prefect(["deploy", "--all"], environment)
+        with running("worker", ["worker", "start", "--pool", POOL], environment, home) as worker:
+            for line in addresses(port):
+                say(line)
+            wait_for_the_end({"server": server, "worker": worker}, home)
+    say("stopped: server and worker have ended")
+
+
+def addresses(port: int) -> list[str]:
+    """What a person needs to know once everything is up."""
+    site = f"http://127.0.0.1:{port}"
+    return [
+        f"runs:        {site}/runs",
+        f"deployments: {site}/deployments (run `on-demand` with a session's folder; `nightly` takes data/sessions at two)",
+        f"results:     {site}/artifacts (result tables, contact sheets, progress)",
+        "stop with Ctrl-C",
+    ]
+
+
+def prefect_home() -> Path:
+    """Where the server keeps its database: PREFECT_HOME, else a folder of posemill's own in the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    home = Path(os.environ.get("PREFECT_HOME") or Path(data) / "posemill" / "prefect")
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def prefect_environment(port: int, home: Path) -> dict[str, str]:
+    """The environment of server, worker and deployments: nothing leaves this machine, nothing mixes with another server."""
+    api = f"http://127.0.0.1:{port}/api"
+    return os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": api,
+        "PREFECT_UI_API_URL": api,  # the page asks port 4200 otherwise
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLI_PROMPT": "false",
+        "PWD": str(ROOT),  # prefect.yaml has runs start there
+    }
+
+
+def check_port(port: int) -> None:
+    """Raises InputError when something listens on the port already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"port {port} of 127.0.0.1: expected a free port, found it taken or not allowed ({error}); "
+                f"stop what listens there or take another: posemill serve --port {port + 1}"
+            ) from error
+
+
+def prefect(words: list[str], environment: dict[str, str]) -> None:
+    """One command of Prefect's own command line. Raises StageError with what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", *words], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise StageError(f"prefect {' '.join(words)} failed:\n{done.stdout}{done.stderr}".strip())
+
+
+@contextmanager
+def running(name: str, words: list[str], environment: dict[str, str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Prefect process with its log in a file; asked to end, then made to, when the block is left."""
+    command = [sys.executable, "-m", "prefect", *words]
+    with (home / f"{name}.log").open("ab") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end as Ctrl-C would; after fifteen seconds end it and its children."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once the server answers. Raises StageError when it ends or does not answer in time."""
+    until = time.monotonic() + STARTUP_S
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            raise StageError(f"Prefect's server ended with status {server.returncode}; its log: {log}\n{tail(log)}")
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise StageError(f"Prefect's server did not answer {url} within {STARTUP_S:.0f} s; its log: {log}\n{tail(log)}")
+
+
+def wait_for_the_end(processes: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
+    """Wait for Ctrl-C or a termination signal. Raises StageError when one of the processes ends by itself."""
+    asked: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: asked.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        while not asked:
+            for name, process in processes.items():
+                if process.poll() is not None:
+                    log = home / f"{name}.log"
+                    raise StageError(f"Prefect's {name} ended with status {process.returncode}; its log: {log}\n{tail(log)}")
+            time.sleep(0.3)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tail(log: Path, lines: int = 15) -> str:
+    """The last lines of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,104 @@
+"""The stages as Prefect tasks: a runner that submits them, and progress that is seen in the UI.
+
+Prefect's own cache and result storage stay off: the store's manifests are the one owner of "already done".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+from uuid import UUID
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from pipeline.config import Section
+from pipeline.job import Step, timed_call
+from pipeline.progress import listen
+from pipeline.store import Ref, Store
+from pipeline.types import Artefact
+
+UPDATE_EVERY_S = 1.0
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, log_prints=True)
+def run_stage(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Artefact, Step]:
+    """One call of one stage; its progress is an artifact of the run."""
+    with listen(progress_in_ui):
+        artefact, step = timed_call(store, stage, ref, config)
+    state = "was done already" if step.skipped else f"{step.rows} rows in {step.wall_s:.1f} s"
+    get_run_logger().info("%s: %s %s", title(stage, ref), state, step.summary)
+    return artefact, step
+
+
+@dataclass
+class PrefectRunner:
+    """Submits every call of a stage as a task, named after stage, clip and part, and waits for all of them."""
+
+    store: Store
+    steps: list[Step] = field(default_factory=list)
+    made: list[tuple[Ref, Artefact]] = field(default_factory=list)
+
+    def map(self, stage: str, refs: Sequence[Ref], config: Section) -> list[Artefact]:
+        """The stage's artefact for every ref, in order. Raises what the first failing call raised."""
+        futures = []
+        for ref in refs:
+            named = run_stage.with_options(name=stage, task_run_name=title(stage, ref))
+            futures.append(named.submit(self.store, stage, ref, config))
+        results = [future.result() for future in futures]
+        self.steps += [step for _, step in results]
+        artefacts = [artefact for artefact, _ in results]
+        self.made += zip(refs, artefacts, strict=True)
+        return artefacts
+
+
+def title(stage: str, ref: Ref) -> str:
+    """What a call of a stage is called in the UI: stage, clip, part."""
+    return " ".join(word for word in (stage, ref.clip, ref.part) if word)
+
+
+def slug(text: str) -> str:
+    """Text as an artifact key: lowercase letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+@contextmanager
+def progress_in_ui(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A listener of `pipeline.progress` that draws into a Prefect progress artifact, about once a second."""
+    bar = ProgressBar(label, total, unit, cast(UUID, create_progress_artifact(0.0, slug(label), label)))
+    try:
+        yield bar.advance
+    finally:
+        bar.show()
+
+
+@dataclass
+class ProgressBar:
+    """A progress artifact: how much is done, units per second and seconds left."""
+
+    label: str
+    total: int
+    unit: str
+    artifact: UUID
+    done: int = 0
+    begun_s: float = field(default_factory=time.monotonic)
+    shown_s: float = field(default_factory=time.monotonic)
+
+    def advance(self, n: int) -> None:
+        """n more units are done."""
+        self.done += n
+        if time.monotonic() - self.shown_s >= UPDATE_EVERY_S:
+            self.show()
+
+    def show(self) -> None:
+        """Bring the artifact up to date."""
+        self.shown_s = time.monotonic()
+        rate = self.done / max(self.shown_s - self.begun_s, 1e-9)
+        left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
+        text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{left}"
+        update_progress_artifact(self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1)), text)
