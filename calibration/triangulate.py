@@ -50,7 +50,7 @@ def triangulate(rig: Rig, xy_px: ArrayLike, weight: ArrayLike | None = None) -> 
     Geometry, 12.2, homogeneous form). A view whose pixel or weight is not finite, or whose weight is 0, is not used.
     Raises CalibrationError when the shapes do not fit the rig.
     """
-    xy, w = _checked(rig, xy_px, weight)
+    xy, w = views_used(rig, xy_px, weight)
     parts = [_triangulate_block(_Block(rig, xy[:, cut], w[:, cut])) for cut in _blocks(xy.shape[1])]
     return _joined(parts, len(rig))
 
@@ -66,12 +66,12 @@ def triangulate_robust(
     """
     if not threshold_px > 0:
         raise CalibrationError(f"triangulate_robust: threshold_px must be positive, got {threshold_px}")
-    xy, w = _checked(rig, xy_px, weight)
+    xy, w = views_used(rig, xy_px, weight)
     parts = [_robust_block(_Block(rig, xy[:, cut], w[:, cut]), threshold_px) for cut in _blocks(xy.shape[1])]
     return _joined(parts, len(rig))
 
 
-def _checked(rig: Rig, xy_px: ArrayLike, weight: ArrayLike | None) -> tuple[Array, Array]:
+def views_used(rig: Rig, xy_px: ArrayLike, weight: ArrayLike | None) -> tuple[Array, Array]:
     """Pixels (C, N, 2) and weights (C, N) that are 0 wherever a view must not be used."""
     xy = np.asarray(xy_px, dtype=np.float64)
     if xy.ndim != 3 or xy.shape[0] != len(rig) or xy.shape[2] != 2:
