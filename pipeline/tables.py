@@ -102,6 +102,36 @@ SAMPLES = pa.schema(
     ]
 )
 
+# What a virtual recording really showed. One row per instant of the board clip: world_from_board.
+TRUTH_BOARD = pa.schema([("instant", pa.int64()), ("t_ns", pa.int64()), ("rvec_rad", _REALS), ("t_m", _REALS)])
+
+# One row per instant, person and joint (index into COCO-17), world metres.
+TRUTH_JOINTS = pa.schema(
+    [
+        ("t_ns", pa.int64()),
+        ("instant", pa.int64()),
+        ("person", pa.int64()),
+        ("joint", pa.int64()),
+        ("x_m", pa.float64()),
+        ("y_m", pa.float64()),
+        ("z_m", pa.float64()),
+    ]
+)
+
+# One row per instant, camera, person and joint: its distorted pixel, and COCO's v (2 seen, 1 hidden, 0 outside).
+TRUTH_VIEWS = pa.schema(
+    [
+        ("t_ns", pa.int64()),
+        ("instant", pa.int64()),
+        ("camera", pa.string()),
+        ("person", pa.int64()),
+        ("joint", pa.int64()),
+        ("x_px", pa.float64()),
+        ("y_px", pa.float64()),
+        ("visible", pa.int64()),
+    ]
+)
+
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write dict rows as one Parquet file (zstd; the same rows give the same bytes); returns their number."""

@@ -1,0 +1,95 @@
+"""Which joints of virtual people a camera really sees: exact rays against every surface, not a sampled depth buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera import Camera
+from models.body import SEGMENTS
+from models.skeleton import COCO17
+
+Array = NDArray[np.float64]
+
+# Joints lie inside the body. A joint counts as seen when nothing lies in front of it but its own skin and clothes, no
+# further in front than the body is thick there: joint -> (segments that are its own, thickness in metres).
+_OWN: dict[str, tuple[tuple[str, ...], float]] = {
+    "nose": (("head",), 0.03), "eye": (("head",), 0.03), "ear": (("head",), 0.035),
+    "shoulder": (("chest", "neck", "{side}_upper_arm"), 0.13), "elbow": (("{side}_upper_arm", "{side}_forearm"), 0.08),
+    "wrist": (("{side}_forearm",), 0.07), "hip": (("pelvis", "waist", "{side}_thigh"), 0.18),
+    "knee": (("{side}_thigh", "{side}_shin"), 0.11), "ankle": (("{side}_shin", "{side}_foot"), 0.09),
+}  # fmt: skip
+# Another surface this close in front of a joint touches it rather than hides it.
+_TOUCH_M = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Triangles that can hide joints: xyz_m (N, 3) world, faces (T, 3); owner: person index, or -1 for things; part (N,)
+    index into SEGMENTS, unused for things."""
+
+    xyz_m: Array
+    faces: NDArray[np.int64]
+    owner: int
+    part: NDArray[np.int64]
+
+
+def seen(camera: Camera, joints_m: Array, surfaces: Sequence[Surface]) -> NDArray[np.bool_]:
+    """(P, J) whether each COCO-17 joint (P, J, 3), world metres, has a free line of sight to the camera.
+
+    Only occlusion counts; whether the joint lies inside the picture is another question.
+    """
+    free = np.ones(joints_m.shape[:2], dtype=bool)
+    joints_cam = camera.cam_from_world.apply(joints_m)
+    free &= joints_cam[..., 2] > 0
+    for surface in surfaces:
+        corners = camera.cam_from_world.apply(surface.xyz_m)
+        front = (corners[:, 2] > 0.05)[surface.faces].all(1)
+        faces = surface.faces[front]
+        flat = corners[:, :2] / np.maximum(corners[:, 2:], 0.05)
+        low, high = _bounds(flat, faces)
+        for person, joint in zip(*np.nonzero(free), strict=True):
+            at = joints_cam[person, joint]
+            hit = _crossed(flat, corners[:, 2], faces, low, high, at[:2] / at[2])
+            own, thickness_m = _own(joint) if surface.owner == person else (np.zeros(0, int), 0.0)
+            margin_m = np.where(np.isin(surface.part[faces[hit.face, 0]], own), thickness_m, _TOUCH_M)
+            free[person, joint] = not (hit.depth_m < at[2] - margin_m).any()
+    return free
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    face: NDArray[np.int64]
+    depth_m: Array
+
+
+def _bounds(flat: Array, faces: NDArray[np.int64]) -> tuple[Array, Array]:
+    a, b, c = flat[faces[:, 0]], flat[faces[:, 1]], flat[faces[:, 2]]
+    return np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+
+
+def _crossed(flat: Array, depth_m: Array, faces: NDArray[np.int64], low: Array, high: Array, ray: Array) -> _Hits:
+    """Triangles that a ray (x/z, y/z) of the camera crosses, and how deep. 1/z is linear in the picture plane."""
+    inside = (low[:, 0] <= ray[0]) & (ray[0] <= high[:, 0])
+    face = np.flatnonzero(inside)
+    face = face[(low[face, 1] <= ray[1]) & (ray[1] <= high[face, 1])]
+    a, b, c = (flat[faces[face, k]] for k in range(3))
+    area = _cross(b - a, c - a)
+    safe = np.where(np.abs(area) > 1e-15, area, np.inf)
+    share = np.stack([_cross(b - ray, c - ray), _cross(c - ray, a - ray), _cross(a - ray, b - ray)], axis=1) / safe[:, None]
+    within = (share >= 0).all(1) & np.isfinite(safe)
+    depth = 1 / (share[within] / depth_m[faces[face[within]]]).sum(1)
+    return _Hits(face[within], depth)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _own(joint: int) -> tuple[NDArray[np.int64], float]:
+    side, _, name = COCO17.joints[joint].rpartition("_")
+    segments, thickness_m = _OWN[name]
+    return np.array([SEGMENTS.index(segment.format(side=side)) for segment in segments]), thickness_m
