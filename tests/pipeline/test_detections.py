@@ -184,12 +184,14 @@ def test_triangulated_joints_agree_with_the_published_trc(shared_data: Path, fol
     assert np.median(difference_mm(points, truth)[kept]) < 0.1
 
 
-def test_robust_triangulation_stays_within_five_millimetres_of_the_trc(shared_data: Path) -> None:
+def test_robust_triangulation_leaves_out_the_camera_that_the_trc_leaves_out(shared_data: Path) -> None:
     truth = reference(shared_data)
     rig = load_rig(shared_data / "pose2sim_4cam/calib/Calib_qualisys.toml")
     keypoints = keypoints_of_the_trc(shared_data, "pose", truth.markers).reshape(4, -1, 3)
     points = triangulate_robust(rig, keypoints[..., :2], keypoints[..., 2])
-    assert np.mean(difference_mm(points, truth) < 5.0) >= 0.95
+    # 95 % within 5 mm is asked for; here every joint is, also the head, where both tools leave the third camera out.
+    assert difference_mm(points, truth).max() < 1.0
+    assert (points.n_views == 3).sum() == 12
 
 
 def test_the_recordings_keypoints_are_body_25b(shared_data: Path) -> None:
