@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,23 @@ RAW_FILTER_WIDTHS = 3.0
 MAX_FOCAL_SIGMA = 0.05
 # A view this many times worse than the median view is named as suspect.
 SUSPECT_RATIO = 4.0
+
+
+# Boards that all face one way to within this angle leave focal length and distance free to trade places, and noise then
+# poses as tilt: 0.3 px of it made 4 degrees out of eight parallel boards.
+MIN_TILT_DEG = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A solved lens: K, dist, 1 sigma of fx and RMS in px, RMS per view, and how far board normals differ at most."""
+
+    K: Array
+    dist: Array
+    fx_sigma_px: float
+    rms_px: float
+    per_view_px: Array
+    tilt_deg: float
 
 
 @dataclass(frozen=True)
@@ -66,23 +83,20 @@ def calibrate_intrinsics(
     """
     views = _usable_views(np.asarray(xy_px, dtype=np.float64), board, size_wh, name)
     used = _most_different(views, MAX_VIEWS)
-    K, dist, sigma_px, rms_px, per_view = _solve(views, used, board, size_wh, lens, fix_k3, name)
+    fit = _solve(views, used, board, size_wh, lens, fix_k3, name)
     if board.kind != "chessboard":
-        cleaned = _without_misread(views, used, board, K, dist, lens)
+        cleaned = _without_misread(views, used, board, fit, lens)
         if not np.array_equal(np.isnan(cleaned), np.isnan(views)):
             used = [view for view in used if np.isfinite(cleaned[view, :, 0]).sum() >= MIN_CORNERS]
             _require_views(len(used), name)
-            K, dist, sigma_px, rms_px, per_view = _solve(cleaned, used, board, size_wh, lens, fix_k3, name)
-    if not np.isfinite(sigma_px) or sigma_px > MAX_FOCAL_SIGMA * K[0, 0]:
-        raise CalibrationError(
-            f"camera {name}: the views do not determine the focal length (fx {K[0, 0]:.0f} +- {sigma_px:.0f} px from "
-            f"{len(used)} views); film the board tilted by 20 to 45 degrees to the left, right, top and bottom"
-        )
+            fit = _solve(cleaned, used, board, size_wh, lens, fix_k3, name)
+    _require_tilt(fit, len(used), name)
     table = np.full(len(views), np.nan)
-    table[used] = per_view
+    table[used] = fit.per_view_px
     suspect = tuple(view for view in used if table[view] > SUSPECT_RATIO * np.nanmedian(table))
-    camera = Camera(name, size_wh, K, dist, lens)
-    return camera, IntrinsicsReport(rms_px, table, tuple(used), suspect, sigma_px)
+    return Camera(name, size_wh, fit.K, fit.dist, lens), IntrinsicsReport(
+        fit.rms_px, table, tuple(used), suspect, fit.fx_sigma_px
+    )
 
 
 def calibrate_from_images(
@@ -119,6 +133,16 @@ def _require_views(count: int, name: str) -> None:
         )
 
 
+def _require_tilt(fit: _Fit, count: int, name: str) -> None:
+    uncertain = not np.isfinite(fit.fx_sigma_px) or fit.fx_sigma_px > MAX_FOCAL_SIGMA * fit.K[0, 0]
+    if uncertain or fit.tilt_deg < MIN_TILT_DEG:
+        raise CalibrationError(
+            f"camera {name}: {count} views do not determine the focal length (fx {fit.K[0, 0]:.0f} +- {fit.fx_sigma_px:.0f} "
+            f"px, the boards face one way to within {fit.tilt_deg:.1f} degrees); film the board tilted by 20 to 45 degrees to "
+            "the left, right, top and bottom"
+        )
+
+
 def _usable_views(xy_px: Array, board: Board, size_wh: tuple[int, int], name: str) -> Array:
     """A copy without infinities, misread corners and views of too few corners."""
     if xy_px.ndim != 3 or xy_px.shape[1:] != (len(board.corners_m), 2):
@@ -151,10 +175,7 @@ def _most_different(views: Array, limit: int) -> list[int]:
     return sorted(int(view) for view in seen[chosen])
 
 
-def _solve(
-    views: Array, used: list[int], board: Board, size_wh: tuple[int, int], lens: str, fix_k3: bool, name: str
-) -> tuple[Array, Array, float, float, Array]:
-    """K, dist, sigma of fx, RMS and RMS per view, in px."""
+def _solve(views: Array, used: list[int], board: Board, size_wh: tuple[int, int], lens: str, fix_k3: bool, name: str) -> _Fit:
     keep = np.isfinite(views[..., 0])
     xyz = [board.corners_m[keep[v]].astype(np.float32)[:, None] for v in used]
     xy = [views[v, keep[v]].astype(np.float32)[:, None] for v in used]
@@ -168,32 +189,39 @@ def _solve(
         ) from None
 
 
-def _solve_brown(
-    xyz: Points, xy: Points, size_wh: tuple[int, int], lens: str, fix_k3: bool
-) -> tuple[Array, Array, float, float, Array]:
+def _solve_brown(xyz: Points, xy: Points, size_wh: tuple[int, int], lens: str, fix_k3: bool) -> _Fit:
     flags = cv2.CALIB_RATIONAL_MODEL if lens == "rational" else (cv2.CALIB_FIX_K3 if fix_k3 else 0)
     solved: Any = cv2.calibrateCameraExtended(xyz, xy, size_wh, None, None, flags=flags)  # type: ignore[call-overload]
-    rms_px, K, dist, _, _, sigma, _, per_view = solved
-    return K, dist.ravel()[: LENSES[lens]], float(sigma[0, 0]), float(rms_px), per_view.ravel()
+    rms_px, K, dist, rvecs, _, sigma, _, per_view = solved
+    dist = dist.ravel()[: LENSES[lens]]
+    return _Fit(K, dist, float(sigma[0, 0]), float(rms_px), per_view.ravel(), _tilt_deg(rvecs))
 
 
-def _solve_fisheye(xyz: Points, xy: Points, size_wh: tuple[int, int]) -> tuple[Array, Array, float, float, Array]:
-    """OpenCV's fisheye solver states no uncertainty: sigma of fx is the sum of squares' curvature along fx alone."""
+def _solve_fisheye(xyz: Points, xy: Points, size_wh: tuple[int, int]) -> _Fit:
+    """OpenCV's fisheye solver states no uncertainty: sigma of fx is from the curvature along fx alone, a lower bound."""
     flags = cv2.CALIB_RECOMPUTE_EXTRINSIC | cv2.CALIB_FIX_SKEW
-    points, pixels = [p.astype(np.float64) for p in xyz], [p.astype(np.float64) for p in xy]
+    # OpenCV 5 wants rows of points here, (1, M, 3) float64; columns end in an error about array sizes.
+    points, pixels = ([p.astype(np.float64).reshape(1, len(p), -1) for p in side] for side in (xyz, xy))
     solved: Any = cv2.fisheye.calibrate(points, pixels, size_wh, None, None, flags=flags)  # type: ignore[call-overload]
     rms_px, K, dist, rvecs, tvecs = solved
     per_view, slope = [], 0.0
     for p, q, rvec, tvec in zip(points, pixels, rvecs, tvecs, strict=True):
-        model, jacobian = cv2.fisheye.projectPoints(p, rvec, tvec, K, dist)
+        model, jacobian = cv2.fisheye.projectPoints(p, rvec.ravel(), tvec.ravel(), K, dist)
         per_view.append(float(np.sqrt(((model - q) ** 2).sum(-1).mean())))
         slope += float((jacobian[:, 0] ** 2).sum())
-    return K, dist.ravel(), float(rms_px / np.sqrt(2 * slope)), float(rms_px), np.array(per_view)
+    return _Fit(K, dist.ravel(), float(rms_px / np.sqrt(2 * slope)), float(rms_px), np.array(per_view), _tilt_deg(rvecs))
 
 
-def _without_misread(views: Array, used: list[int], board: Board, K: Array, dist: Array, lens: str) -> Array:
+def _tilt_deg(rvecs: Sequence[NDArray[Any]]) -> float:
+    """The largest angle between a board normal and the mean one, degrees."""
+    normals = np.stack([cv2.Rodrigues(rvec.reshape(3))[0][:, 2] for rvec in rvecs])
+    mean = normals.mean(0) / max(np.linalg.norm(normals.mean(0)), 1e-12)
+    return float(np.degrees(np.arccos(np.clip(normals @ mean, -1.0, 1.0)).max()))
+
+
+def _without_misread(views: Array, used: list[int], board: Board, fit: _Fit, lens: str) -> Array:
     """Views with corners beyond 5 robust sigma (and 1 px) of the fitted lens set to NaN."""
-    camera = Camera("fit", (1, 1), K, dist, lens)
+    camera = Camera("fit", (1, 1), fit.K, fit.dist, lens)
     misses = np.full(views.shape[:2], np.nan)
     for v in used:
         keep = corners_seen(views[v])
@@ -201,7 +229,7 @@ def _without_misread(views: Array, used: list[int], board: Board, K: Array, dist
         model, _ = cv2.findHomography(board.corners_m[keep, :2], flat, cv2.LMEDS)
         if model is not None:
             fitted = cv2.perspectiveTransform(board.corners_m[keep, None, :2], model)[:, 0]
-            misses[v, keep] = np.linalg.norm(fitted - flat, axis=1) * np.sqrt(K[0, 0] * K[1, 1])
+            misses[v, keep] = np.linalg.norm(fitted - flat, axis=1) * np.sqrt(fit.K[0, 0] * fit.K[1, 1])
     limit_px = max(1.0, 5.0 * float(np.nanmedian(misses)) / 1.1774)
     out = views.copy()
     out[misses > limit_px] = np.nan
