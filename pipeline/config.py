@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,9 @@ class Section(BaseModel):
     """Settings of one stage: immutable, unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
 
 
 class IngestConfig(Section):
@@ -93,16 +96,43 @@ class AugmentConfig(Section):
     """Synthesising new images under the same poses."""
 
     enabled: bool = Field(True, description="make generated images at all")
-    model: str = Field("", description="folder of a diffusers ControlNet pipeline; empty: the generator made for demos")
-    every: int = Field(30, ge=1, description="one instant in so many is generated")
+    model: str = Field("", description="folder of a diffusers ControlNet pipeline; empty: the shipped studio-diffusion")
+    controlnet: str = Field("", description="folder of a ControlNet, for a pipeline that brings none")
+    device: str = Field("cpu", description="where to generate: cpu, cuda, cuda:1, ...")
+    every: int = Field(30, ge=1, description="one in so many of the instants with accepted skeletons is generated")
     variants: int = Field(1, ge=1, description="images per captured image")
-    size_px: int = Field(128, ge=32, multiple_of=8, description="side of a generated image, in px")
+    size_px: int = Field(
+        64, ge=32, multiple_of=8, description="side of a generated image, in px: what the model was trained at"
+    )
+    margin: float = Field(0.2, ge=0, description="space around the people, as a share of their extent")
+    min_joints: int = Field(8, ge=1, description="people with fewer joints in a camera's image are left out of it")
+    scheduler: Literal["ddim", "dpm++", "euler"] = Field("ddim", description="sampler")
     steps: int = Field(20, ge=1, description="sampling steps")
-    guidance_scale: float = Field(5.0, ge=0, description="classifier-free guidance scale")
-    prompts: tuple[str, ...] = Field(("a person in a {place}, {light}",), min_length=1, description="prompt templates")
+    guidance_scale: float = Field(3.0, ge=0, description="classifier-free guidance scale")
+    prompts: tuple[str, ...] = Field(
+        ("{people} in a {top} top and {bottoms} trousers, {light}, {place}",),
+        min_length=1,
+        description="prompt templates; {people} says how many, every other field is drawn from attributes",
+    )
+    attributes: dict[str, tuple[str, ...]] = Field(
+        {
+            "top": ("red", "blue", "green", "yellow", "white", "black", "grey", "purple"),
+            "bottoms": ("blue", "black", "grey", "brown", "green"),
+            "light": ("dim light", "even light", "bright light"),
+            "place": ("grey background", "brown background", "blue background", "white background"),
+        },
+        description="words for the fields of the prompt templates",
+    )
     negative_prompt: str = Field("", description="what the image should not show")
     seed: int = Field(0, ge=0, description="base of every seed")
+    weights: str = Field("default", description="detector that checks the labels: shipped weights, or a .safetensors file")
+    check_size_px: int = Field(192, ge=64, description="side at which a generated image is given to the detector, in px")
+    check_min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as not found again")
     min_oks: float = Field(0.5, ge=0, le=1, description="least OKS between re-detected people and their labels")
+    swap_margin: float = Field(
+        0.1, ge=0, le=1, description="a person counts as swapped when its mirrored OKS is so much higher"
+    )
+    max_drift: float = Field(0.25, gt=0, description="a joint found again may lie off by this share of the person's extent")
 
 
 class ExportConfig(Section):
@@ -147,6 +177,16 @@ def parse_config(values: dict[str, Any]) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise InputError("\n".join(_explain(detail) for detail in error.errors())) from error
+
+
+def parse_section(kind: type[SectionT], values: dict[str, Any]) -> SectionT:
+    """Validate the values of one section, e.g. of a command line. Raises InputError with the key and what was expected."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(
+            "\n".join(f"{detail['loc'][0]}: {detail['msg']}, got {detail['input']!r}" for detail in error.errors())
+        ) from error
 
 
 def preset_names() -> list[str]:

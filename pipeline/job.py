@@ -92,12 +92,16 @@ def stages_from(stage: str) -> tuple[str, ...]:
 
 @dataclass
 class LocalRunner:
-    """Calls stages one after the other in this process; keeps a Step of each and tells `on_step`. until: last stage to run."""
+    """Calls stages one after the other in this process; keeps the Step and the artefact of each and tells `on_step`.
+
+    until: last stage to run.
+    """
 
     store: Store
     until: str = "export"
     on_step: Callable[[Step], None] = lambda step: None
     steps: list[Step] = field(default_factory=list)
+    made: list[tuple[Ref, Artefact]] = field(default_factory=list)
 
     def map(self, stage: str, refs: Sequence[Ref], config: Section) -> list[Artefact]:
         """Run one stage for every ref. Raises StopAfter when it lies behind `until`."""
@@ -108,6 +112,7 @@ class LocalRunner:
     def _call(self, stage: str, ref: Ref, config: Section) -> Artefact:
         artefact, step = timed_call(self.store, stage, ref, config)
         self.steps.append(step)
+        self.made.append((ref, artefact))
         self.on_step(step)
         return artefact
 
