@@ -1,0 +1,134 @@
+"""The demo: a virtual session made from simulated recordings, and how far its results are from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from calibration.formats import load_rig
+from calibration.quality import compare_rigs
+from calibration.rig import Rig
+from calibration.transforms import Rigid, align
+from pipeline.evaluate import mpjpe, pa_mpjpe, share_found
+from pipeline.new_session import Request, new_session
+from pipeline.rigs import read_rig
+from pipeline.samples import keep_accepted
+from pipeline.session import load_session, save_session
+from pipeline.store import Ref
+from pipeline.studio import StudioConfig, simulate
+from pipeline.tables import read_rows, skeletons3d_from_rows
+from pipeline.types import Array, Artefact, Skeletons3D
+
+# Small enough that the whole demo takes a few minutes on two cores.
+DEMO_STUDIO = StudioConfig(people_instants=45, board_instants=45)
+SAME_PERSON_M = 0.5  # a skeleton further than this from everybody, in the mean over joints, is nobody
+
+
+@dataclass(frozen=True)
+class PeopleError:
+    """How far skeletons are from the true people. people: true ones, over all instants; found: those matched to a skeleton;
+    ghosts: skeletons that are nobody; joints: share of the joints of found people; mpjpe_mm over those joints, without any
+    alignment of the person, and pa_mpjpe_mm after each person's best similarity."""
+
+    skeletons: str
+    people: int
+    found: int
+    ghosts: int
+    joints: float
+    mpjpe_mm: float
+    pa_mpjpe_mm: float
+
+
+def make_demo_session(root: Path, studio: StudioConfig = DEMO_STUDIO) -> bool:
+    """Film a virtual session into `root` and write its session.yaml, from the tiled four-way file and the side-by-side stereo
+    file as a recorder would have written them. False when that was done before. Raises InputError for a folder in use."""
+    if (root / "session.yaml").is_file() and (root / "truth").is_dir():
+        return False
+    if not (root / "truth").is_dir():
+        simulate(root, studio)
+    new_session(root, _request(root, "board", board=studio.board, board_clip=True))
+    new_session(root, _request(root, "people"))
+    session = load_session(root)
+    save_session(session.model_copy(update={"preset": "demo", "config": {"calibrate": {"floor_instant": 0}}}), root)
+    return True
+
+
+def _request(root: Path, clip: str, **more: Any) -> Request:
+    folder = root / "raw" / clip
+    return Request(tiled=str(folder / "fourway.mp4"), stereo=str(folder / "stereo.mp4"), clip=clip, **more)
+
+
+def compare_with_truth(truth: Path, made: Iterable[tuple[Ref, Artefact]]) -> dict[str, list[dict[str, Any]]]:
+    """Errors of a finished run of the demo session: cameras, and people before and after the audit, in the true world."""
+    by_stage = {artefact.kind: artefact for _, artefact in made}
+    rig, true_rig = read_rig(by_stage["calibrate"]), load_rig(truth / "rig.yaml")
+    skeletons = skeletons3d_from_rows(read_rows(by_stage["reconstruct"].path))
+    accepted = keep_accepted(skeletons, read_rows(by_stage["audit"].path))
+    truth_from_world = world_motion(rig, true_rig)
+    people = true_joints(read_rows(truth / "joints.parquet"))
+    return {
+        "cameras": [asdict(error) for error in compare_rigs(rig, true_rig)],
+        "people": [
+            asdict(people_error("reconstructed", skeletons, people, truth_from_world)),
+            asdict(people_error("accepted", accepted, people, truth_from_world)),
+        ],
+    }
+
+
+def world_motion(rig: Rig, truth: Rig) -> Rigid:
+    """truth_from_world: the rigid motion that brings the camera centres of `rig` closest to those of `truth`."""
+    names = [name for name in rig.names if name in truth.names]
+    ours, theirs = ([each[name].centre_m for name in names] for each in (rig, truth))
+    return align(np.stack(ours), np.stack(theirs))
+
+
+def true_joints(rows: Iterable[dict[str, Any]]) -> dict[int, Array]:
+    """TRUTH_JOINTS rows as t_ns -> (P, J, 3) in m, true world."""
+    found: dict[int, dict[tuple[int, int], tuple[float, float, float]]] = {}
+    for row in rows:
+        found.setdefault(row["t_ns"], {})[row["person"], row["joint"]] = (row["x_m"], row["y_m"], row["z_m"])
+    return {t_ns: _grid(joints) for t_ns, joints in found.items()}
+
+
+def _grid(joints: dict[tuple[int, int], tuple[float, float, float]]) -> Array:
+    people, count = (1 + max(key[axis] for key in joints) for axis in (0, 1))
+    grid = np.full((people, count, 3), np.nan)
+    for key, xyz in joints.items():
+        grid[key] = xyz
+    return grid
+
+
+def people_error(name: str, skeletons: Sequence[Skeletons3D], truth: dict[int, Array], truth_from_world: Rigid) -> PeopleError:
+    """Skeletons of a clip against the true people (t_ns -> (P, J, 3)); an instant is matched to the nearest true one."""
+    times = np.array(sorted(truth))
+    found: list[tuple[Array, Array]] = []
+    for instant in skeletons:
+        nearest = int(times[np.argmin(np.abs(times - instant.t_ns))])
+        found += match_people(truth_from_world.apply(instant.xyz_m), truth[nearest])
+    pred, true = (np.stack(side) if found else np.zeros((0, 17, 3)) for side in (list(zip(*found, strict=True)) or [(), ()]))
+    return PeopleError(
+        skeletons=name,
+        people=sum(len(people) for people in truth.values()),
+        found=len(found),
+        ghosts=sum(map(len, skeletons)) - len(found),
+        joints=share_found(pred, true),
+        mpjpe_mm=mpjpe(pred, true),
+        pa_mpjpe_mm=pa_mpjpe(pred, true),
+    )
+
+
+def match_people(pred: Array, truth: Array) -> list[tuple[Array, Array]]:
+    """Pairs (J, 3), (J, 3) of skeletons (P, J, 3) and true people (Q, J, 3) that are the same person: the assignment of least
+    total distance (Kuhn 1955), without pairs further apart than SAME_PERSON_M."""
+    if not len(pred) or not len(truth):
+        return []
+    distance = np.linalg.norm(pred[:, None] - truth[None], axis=-1)
+    known = np.isfinite(distance)
+    mean = np.where(known, distance, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+    cost = np.where(known.any(-1), mean, 1e3)
+    return [(pred[p], truth[q]) for p, q in zip(*linear_sum_assignment(cost), strict=True) if cost[p, q] <= SAME_PERSON_M]
