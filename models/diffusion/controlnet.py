@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.diffusion.folder import check_pipeline, folder_digest, pipeline_variant
+from models.diffusion.digest import folder_digest
+from models.diffusion.folder import check_pipeline, pipeline_variant
 from models.diffusion.networks import quiet_libraries
 from models.weights import WeightsError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from models.weights import WeightsError
 # (safety checker, feature extractor, image encoder) is not loaded.
 WEIGHT_PARTS = ("unet", "vae", "text_encoder")
 CONFIG_FILES = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
-_CHUNK = 1 << 20
+_MAX_HEADER_BYTES = 100 << 20  # the format's own limit
 
 
 def check_pipeline(folder: Path, controlnet: Path | None = None) -> None:
@@ -59,7 +58,7 @@ def check_safetensors(path: Path) -> None:
     with path.open("rb") as file:
         header_size = int.from_bytes(file.read(8), "little")
         try:
-            header = json.loads(file.read(header_size)) if 0 < header_size < min(found, 100 * _CHUNK) else None
+            header = json.loads(file.read(header_size)) if 0 < header_size < min(found, _MAX_HEADER_BYTES) else None
         except ValueError:
             header = None
     if not isinstance(header, dict):
@@ -74,19 +73,6 @@ def pipeline_variant(folder: Path) -> str | None:
     """``fp16`` where a network's weights are there in that variant alone, else None."""
     names = [file.name for file in sorted((folder / "unet").glob("*.safetensors"))]
     return "fp16" if names and all(".fp16" in name for name in names) else None
-
-
-def folder_digest(folder: Path) -> str:
-    """SHA-256 (hex) over name, size, first and last MiB of each JSON, text and safetensors file: a large model in no time."""
-    digest = hashlib.sha256()
-    for file in sorted(f for f in folder.rglob("*") if f.suffix in (".json", ".txt", ".safetensors") and f.is_file()):
-        size = file.stat().st_size
-        digest.update(f"{file.relative_to(folder).as_posix()}|{size}|".encode())
-        with file.open("rb") as handle:
-            digest.update(handle.read(_CHUNK))
-            handle.seek(max(0, size - _CHUNK))
-            digest.update(handle.read(_CHUNK))
-    return digest.hexdigest()
 
 
 def _model_index(folder: Path) -> Path:
