@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_machine, cli_session
+from flows import cli_data, cli_machine, cli_session
 
 app = typer.Typer(
     name="posemill",
@@ -25,12 +25,12 @@ app = typer.Typer(
 )
 
 
-app.command()(cli_session.run)
-app.command()(cli_session.status)
-
-
-app.command()(cli_machine.serve)
-app.command()(cli_machine.doctor)
+for _command in (cli_session.demo, cli_session.simulate, cli_session.new, cli_session.run, cli_session.status):
+    app.command()(_command)
+for _command in (cli_data.detect, cli_data.export, cli_machine.serve, cli_machine.doctor):
+    app.command()(_command)
+app.add_typer(cli_data.evaluate, name="evaluate")
+app.add_typer(cli_data.train, name="train")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

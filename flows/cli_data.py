@@ -2,7 +2,189 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
 
-evaluate = typer.Typer()
-train = typer.Typer()
+from flows.terminal import JsonOption, answering, new_table, rows_table, say
+
+Texts = list[str]
+WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped weights, or a .safetensors file.")]
+SizeOption = Annotated[int, typer.Option("--size", min=64, help="Long side of the image given to the network, in px.")]
+FlipOption = Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored image.")]
+
+evaluate = typer.Typer(help="Measure against labels or truth, by published definitions.", no_args_is_help=True)
+train = typer.Typer(help="Train a network; goes on where it was stopped.", no_args_is_help=True)
+
+
+def detect(
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the people found are written.")],
+    draw: Annotated[Path | None, typer.Option("--draw", metavar="DIR", help="Folder for the images with people drawn.")] = None,
+    weights: WeightsOption = "default",
+    size: SizeOption = 384,
+    flip: FlipOption = True,
+    as_json: JsonOption = False,
+) -> None:
+    """The detector alone: people and their joints in images."""
+    with answering(as_json) as answer:
+        from pipeline.config import DetectConfig
+        from pipeline.detect_images import detect_images
+
+        rows = detect_images(images, out, draw, DetectConfig(weights=weights, size_px=size, flip=flip))
+        answer.values |= {"out": str(out), "images": rows}
+        answer.show(rows_table(rows), f"people: {out}", *([f"drawn: {draw}"] if draw else []))
+
+
+@evaluate.command("detector")
+def evaluate_detector(
+    folder: Annotated[Path, typer.Argument(help="Photos with annotations.json and images/ (COCO layout).")],
+    weights: WeightsOption = "default",
+    size: SizeOption = 384,
+    flip: FlipOption = True,
+    held_out: Annotated[int, typer.Option("--held-out", min=0, help="Only this many photos kept out of training.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """PCK at 0.2 of the torso on whole photos, joint by joint."""
+    with answering(as_json) as answer:
+        from models.detector import load_detector
+        from pipeline.evaluate_detector import evaluate_detector
+
+        only = _held_out(folder, held_out) if held_out else None
+        report = evaluate_detector(load_detector(weights, size_px=size, flip=flip), folder, only, progress=_say_photos)
+        answer.values |= {"folder": str(folder), "weights": weights, **report.to_dict()}
+        table = new_table("figure", ">value")
+        for name, value in {**report.to_dict(), **report.per_joint}.items():
+            if not isinstance(value, dict):
+                table.add_row(name, "" if value is None else f"{value:.4g}")
+        answer.show(table)
+
+
+def _held_out(folder: Path, count: int) -> list[str]:
+    from models.photos import held_out_photos
+    from pipeline.errors import InputError
+
+    try:
+        return held_out_photos(json.loads((folder / "annotations.json").read_text()), count)
+    except (OSError, json.JSONDecodeError, LookupError) as error:
+        raise InputError(f"{folder}: expected annotations.json with a split, found none that can be read ({error})") from error
+
+
+def _say_photos(done: int, total: int) -> None:
+    if done % 100 == 0 or done == total:
+        say(f"{done} of {total} photos")
+
+
+@evaluate.command("poses3d")
+def evaluate_poses3d(
+    session: Annotated[Path, typer.Argument(help="A session with truth/, as made by `posemill simulate` and run.")],
+    as_json: JsonOption = False,
+) -> None:
+    """MPJPE and PA-MPJPE (mm) of a finished run against the truth, and the people missed."""
+    _evaluate_truth(session, "people", as_json)
+
+
+@evaluate.command("calibration")
+def evaluate_calibration(
+    session: Annotated[Path, typer.Argument(help="A session with truth/, as made by `posemill simulate` and run.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Rotation (deg) and centre (mm) errors of the solved cameras against the truth."""
+    _evaluate_truth(session, "cameras", as_json)
+
+
+def _evaluate_truth(session: Path, which: str, as_json: bool) -> None:
+    with answering(as_json) as answer:
+        from pipeline.demo import compare_with_truth
+        from pipeline.status import finished
+
+        rows = compare_with_truth(session / "truth", finished(session, ("calibrate", "reconstruct", "audit")))[which]
+        answer.values |= {"session": str(session), which: rows}
+        answer.show(rows_table(rows))
+
+
+@train.command("detector")
+def train_detector(
+    data: Annotated[Texts, typer.Option("--data", metavar="FOLDER[=WEIGHT]", help="Photos in COCO layout; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoint, curves, weights.")] = Path("runs/detector"),
+    validation: Annotated[Texts, typer.Option("--validation", metavar="FOLDER", help="Photos to watch.")] = [],  # noqa: B006
+    held_out: Annotated[Texts, typer.Option("--held-out", metavar="NAME=COUNT", help="Photos kept out.")] = [],  # noqa: B006
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 20_000,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
+    seconds: Annotated[float | None, typer.Option("--seconds", help="Stop cleanly after this long.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare images.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the two-stack hourglass; run it again and it goes on from its checkpoint."""
+    with answering(as_json) as answer:
+        from models.train_config import TrainConfig
+        from models.train_detector import train
+        from pipeline.errors import InputError
+
+        known: dict[str, Any] = {
+            "steps": steps,
+            "batch": batch,
+            "seconds": seconds,
+            "seed": seed,
+            "device": device,
+            "workers": workers,
+        }
+        if held_out:
+            known["held_out"] = dict(_count(text) for text in held_out)
+        config = TrainConfig(
+            out=str(out),
+            sources=tuple(_source(text) for text in data),
+            validation=tuple(_source(text) for text in validation),
+            **known,
+        )
+        try:
+            weights = train(config, say)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        answer.values |= {"weights": str(weights), **asdict(config)}
+        answer.show(f"weights: {weights}")
+
+
+def _source(text: str) -> Any:
+    """FOLDER or FOLDER=WEIGHT as a source of photos. Raises InputError showing the text."""
+    from models.photos import Source
+    from pipeline.errors import InputError
+
+    folder, _, weight = text.partition("=")
+    try:
+        share = float(weight or 1.0)
+    except ValueError as error:
+        raise InputError(f"--data: expected FOLDER or FOLDER=WEIGHT, got {text!r}") from error
+    if not (Path(folder) / "annotations.json").is_file():
+        raise InputError(f"--data {folder}: expected annotations.json and images/ (COCO layout), found no annotations.json")
+    return Source(folder, share)
+
+
+def _count(text: str) -> tuple[str, int]:
+    from pipeline.errors import InputError
+
+    name, _, count = text.partition("=")
+    if not count.isdigit():
+        raise InputError(f"--held-out: expected NAME=COUNT, got {text!r}")
+    return name, int(count)
+
+
+def export(
+    session: Annotated[Path, typer.Argument(help="A session that was run.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the dataset.")],
+    kind: Annotated[str, typer.Option("--format", help="parquet (Hugging Face), coco or trc.")] = "parquet",
+    name: Annotated[str, typer.Option("--name", help="Which dataset below export/.")] = "dataset",
+    as_json: JsonOption = False,
+) -> None:
+    """A finished dataset in one format, with its card, as a folder of its own."""
+    with answering(as_json) as answer:
+        from pipeline.release import release
+
+        files = release(session, out, kind, name)
+        answer.values |= {"out": str(out), "format": kind, "files": files}
+        answer.show(f"{files} files in {out}")

@@ -3,16 +3,108 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import Answer, JsonOption, answering, say_step, standings_table, step_values, steps_table
+from flows.terminal import Answer, JsonOption, answering, rows_table, say, say_step, standings_table, step_values, steps_table
 
+LayoutOption = Annotated[str, typer.Option("--layout", metavar="COLUMNSxROWS", help="Tiles of --tiled: 2x2, 4x1 or 1x4.")]
+Texts = list[str]
 SessionArgument = Annotated[Path, typer.Argument(help="Folder of the session (with session.yaml).")]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change one setting; repeatable.")]
+CamerasOption = Annotated[Texts, typer.Option("--camera", metavar="NAME=SOURCE", help="Video or image folder; repeatable.")]
+SetOption = Annotated[Texts, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change one setting; repeatable.")]
 PresetOption = Annotated[str, typer.Option("--preset", help="Settings to start from; default: the session's own preset.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the demo session.")] = Path("demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """A virtual session, from filming to dataset, with its errors against the truth. Safe to repeat."""
+    with answering(as_json) as answer:
+        from pipeline.config import session_config
+        from pipeline.demo import compare_with_truth, make_demo_session
+        from pipeline.job import LocalRunner, build_dataset
+        from pipeline.store import Store
+
+        say(f"filming a virtual session into {out}" if make_demo_session(out) else f"{out} is filmed already")
+        store = Store(out)
+        runner = LocalRunner(store, on_step=say_step)
+        with store.lock():
+            build_dataset(store, session_config(store.session), runner)
+        tell_run(answer, out, runner.steps)
+        errors = compare_with_truth(out / "truth", runner.made)
+        answer.values["errors"] = errors
+        answer.show("", "errors against the truth:", *map(rows_table, errors.values()))
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the recording and its truth.")],
+    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    people: Annotated[int, typer.Option(min=1, help="How many people.")] = 2,
+    people_instants: Annotated[int, typer.Option(min=1, help="Frames of the people clip.")] = 75,
+    board_instants: Annotated[int, typer.Option(min=3, help="Frames of the board clip.")] = 60,
+    wardrobe: Annotated[str, typer.Option(help="Folder of MakeHuman clothes; default: painted clothes.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A virtual four-way rig and a stereo pair film people and a board: real video files and the truth beside them."""
+    with answering(as_json) as answer:
+        from pipeline.config import parse_section
+        from pipeline.studio import StudioConfig
+        from pipeline.studio import simulate as film
+
+        asked = {"seed": seed, "people": people, "people_instants": people_instants, "board_instants": board_instants}
+        made = film(out, parse_section(StudioConfig, {**asked, "wardrobe": wardrobe}))
+        answer.values |= {"folder": str(out), "cameras": list(made.rig.names), "pictures": made.pictures, "cpu_s": made.cpu_s}
+        answer.show(f"{made.pictures} pictures of {len(made.rig)} cameras in {out / 'raw'}, truth in {out / 'truth'}")
+        answer.show(f"{made.cpu_s:.0f} CPU s, {made.cpu_s_per_picture:.3f} per picture")
+
+
+def new(
+    session: SessionArgument,
+    camera: CamerasOption = [],  # noqa: B006
+    tiled: Annotated[str, typer.Option("--tiled", metavar="FILE", help="Four-way file that shows the cameras as tiles.")] = "",
+    layout: LayoutOption = "2x2",
+    camera_names: Annotated[str, typer.Option("--camera-names", metavar="A,B,...", help="Names of the tiles.")] = "",
+    stereo: Annotated[str, typer.Option("--stereo", metavar="FILE", help="Side-by-side stereo file: left and right.")] = "",
+    clip: Annotated[str, typer.Option("--clip", help="Name of the clip.")] = "",
+    board: Annotated[str, typer.Option("--board", metavar="SPEC", help="e.g. charuco:5x7:0.04:0.03:DICT_4X4_50")] = "",
+    board_clip: Annotated[bool, typer.Option("--board-clip", help="The board moves in this clip.")] = False,
+    rig: Annotated[str, typer.Option("--rig", metavar="FILE", help="Import the rig instead of solving it.")] = "",
+    intrinsics: Annotated[Texts, typer.Option("--intrinsics", metavar="NAME=FOLDER", help="Board photos.")] = [],  # noqa: B006
+    detections: Annotated[Texts, typer.Option("--detections", metavar="NAME=PATH", help="Imported.")] = [],  # noqa: B006
+    image_origin: Annotated[Texts, typer.Option("--image-origin", metavar="NAME=X,Y", help="In px.")] = [],  # noqa: B006
+    stereo_pair: Annotated[Texts, typer.Option("--stereo-pair", metavar="LEFT,RIGHT")] = [],  # noqa: B006
+    image_fps: Annotated[float | None, typer.Option("--image-fps", help="Frame rate of image folders.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write session.yaml, or add a clip to it, after looking into every source. Nothing raw is copied or changed."""
+    with answering(as_json) as answer:
+        from pipeline.new_session import Request, new_session
+
+        request = Request(
+            cameras=tuple(camera),
+            tiled=tiled,
+            layout=layout,
+            camera_names=tuple(name for name in camera_names.split(",") if name),
+            stereo=stereo,
+            clip=clip,
+            board=board,
+            rig=rig,
+            intrinsics=tuple(intrinsics),
+            board_clip=board_clip,
+            detections=tuple(detections),
+            image_origins=tuple(image_origin),
+            stereo_pairs=tuple(stereo_pair),
+            image_fps=image_fps,
+        )
+        made, lines = new_session(session, request)
+        sources = [asdict(line) for line in lines]
+        answer.values |= {"session": str(session), "clips": [each.name for each in made.clips], "sources": sources}
+        answer.show(rows_table(sources), f"{session / 'session.yaml'} is written; next: posemill run {session}")
 
 
 def run(
@@ -57,8 +149,6 @@ def status(
 ) -> None:
     """What of a session is done, stale, missing or failed, and why. Makes nothing."""
     with answering(as_json) as answer:
-        from dataclasses import asdict
-
         from pipeline.config import session_config
         from pipeline.status import AskedStore
         from pipeline.status import status as standings_of

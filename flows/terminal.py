@@ -182,6 +182,15 @@ def standings_table(standings: Sequence[Standing]) -> Table:
     return table
 
 
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of one kind as a table, a column for every key; numbers stand to the right."""
+    numbers = {name for row in rows for name, value in row.items() if isinstance(value, int | float)}
+    table = new_table(*(f">{name}" if name in numbers else name for name in rows[0])) if rows else new_table()
+    for row in rows:
+        table.add_row(*map(_short, row.values()))
+    return table
+
+
 def new_table(*columns: str) -> Table:
     """An empty rich table; a column that starts with > holds numbers and stands to the right."""
     from rich import box

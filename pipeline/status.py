@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, Section
-from pipeline.errors import EXPECTED_ERRORS
+from pipeline.config import Config, Section, session_config
+from pipeline.errors import EXPECTED_ERRORS, InputError
 from pipeline.failures import failure_of
 from pipeline.job import STAGES, build_dataset
 from pipeline.store import Ref, Slot, Store
@@ -62,6 +63,7 @@ class Inspector:
 
     store: AskedStore
     standings: list[Standing] = field(default_factory=list)
+    made: list[tuple[Ref, Artefact]] = field(default_factory=list)
 
     def map(self, stage: str, refs: Sequence[Ref], config: Section) -> list[Artefact]:
         """The artefacts as they are, or would be: one that is missing has its digest and no rows."""
@@ -71,6 +73,7 @@ class Inspector:
         failure = failure_of(self.store, stage, ref)
         try:
             artefact: Artefact = STAGES[stage].run(self.store, ref, config)
+            self.made.append((ref, artefact))
             self._tell(stage, ref, "done", rows=artefact.rows, summary=artefact.summary)
         except NotDone as answer:
             artefact = Artefact(stage, answer.slot.path, answer.slot.digest, 0)
@@ -92,6 +95,18 @@ def status(store: AskedStore, config: Config) -> list[Standing]:
     inspector = Inspector(store)
     build_dataset(store, config, inspector)
     return inspector.standings
+
+
+def finished(root: Path | str, stages: Sequence[str]) -> list[tuple[Ref, Artefact]]:
+    """Every result of a session that is done under its own settings. Raises InputError when one of `stages` is not done."""
+    store = AskedStore(root)
+    inspector = Inspector(store)
+    build_dataset(store, session_config(store.session), inspector)
+    for at in inspector.standings:
+        if at.stage in stages and at.state != "done":
+            name = " ".join(word for word in (at.stage, at.clip, at.part) if word)
+            raise InputError(f"{root}: expected a finished run, found {name} {at.state}; make it with `posemill run {root}`")
+    return inspector.made
 
 
 def why_stale(slot: Slot) -> str:

@@ -44,6 +44,20 @@ POSES2D = pa.schema(
     ]
 )
 
+# One row per person in images that belong to no session.
+IMAGE_POSES = pa.schema(
+    [
+        ("image", pa.string()),  # path as it was given
+        ("width_px", pa.int64()),
+        ("height_px", pa.int64()),
+        ("person", pa.int64()),  # best first
+        ("x_px", _REALS),
+        ("y_px", _REALS),
+        ("score", _REALS),
+        ("tag", _REALS),
+    ]
+)
+
 # One row per instant and person.
 SKELETONS3D = pa.schema(
     [
