@@ -201,14 +201,22 @@ class Run:
                 )
         self.model.load_state_dict(_part(tensors, "net."))
         self.ema = {k: v.to(self.accelerator.device) for k, v in _part(tensors, "ema.").items()}
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(tensors, "optimiser.").items():
-            index, key = name.split(".", 1)
-            states.setdefault(int(index), {})[key] = value
-        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
+        self._restore_optimiser(_part(tensors, "optimiser."))
         torch.set_rng_state(tensors["random"])
         self.step, self.seconds = about["step"], about["seconds"]
         report(f"{self.out}: going on at step {self.step} of {self.config.steps}")
+
+    def _restore_optimiser(self, tensors: Mapping[str, Tensor]) -> None:
+        """Moments go back in the memory layout of their parameters: the fused update walks both by raw position."""
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, key = name.split(".", 1)
+            states.setdefault(int(index), {})[key] = value
+        for parameter, state in zip(self.model.parameters(), (states[i] for i in sorted(states)), strict=True):
+            for key, value in state.items():
+                if value.shape == parameter.shape:
+                    state[key] = torch.empty_like(parameter).copy_(value)
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
 
     def write_curve(self, meter: Meter, speed: float, report: Callable[[str], None]) -> None:
         """One line of curve.csv, reported too."""

@@ -48,6 +48,11 @@ class Generator:
     size_px: int
     device: str
 
+    @property
+    def stride_px(self) -> int:
+        """Image sides must be multiples of this: autoencoder and UNet both halve."""
+        return int(self.pipeline.vae_scale_factor * 2 ** (len(self.pipeline.unet.config.block_out_channels) - 1))
+
     def generate(
         self,
         conditions: NDArray[np.uint8],
@@ -76,9 +81,10 @@ class Generator:
             raise ValueError(f"generate: expected pose maps uint8 (B, H, W, 3), got {conditions.dtype} {conditions.shape}")
         if not len(conditions) == len(prompts) == len(seeds):
             raise ValueError(f"generate: {len(conditions)} pose maps, {len(prompts)} prompts and {len(seeds)} seeds must agree")
-        stride = self.pipeline.vae_scale_factor * 2 ** (len(self.pipeline.unet.config.block_out_channels) - 1)
-        if any(side % stride for side in conditions.shape[1:3]):
-            raise ValueError(f"generate: sides must be multiples of {stride} px for {self.name}, got {conditions.shape[1:3]}")
+        if any(side % self.stride_px for side in conditions.shape[1:3]):
+            raise ValueError(
+                f"generate: sides must be multiples of {self.stride_px} px for {self.name}, got {conditions.shape[1:3]}"
+            )
 
     def _latents(
         self,

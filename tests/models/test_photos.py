@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.photos import held_out_photos, read_photos
+from models.skeleton import COCO17
+from tests.models.scenes import document, write_document, write_folder
+
+
+def test_joints_are_found_by_name_whatever_their_order(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 1)
+    before = read_photos(folder)[0].people[0]
+    content = document(folder)
+    table = np.array(content["annotations"][0]["keypoints"]).reshape(17, 3)
+    names = content["categories"][0]["keypoints"]
+    order = [14, 6, 0, 9]
+    content["categories"][0]["keypoints"] = ["neck", *(names[j] for j in order)]
+    content["annotations"][0]["keypoints"] = [1, 1, 2, *table[order].ravel()]
+    write_document(folder, content)
+    person = read_photos(folder)[0].people[0]
+    assert np.flatnonzero(person.labelled).tolist() == sorted(order)
+    np.testing.assert_array_equal(person.xy_px[order], before.xy_px[order])
+    assert np.isnan(person.xy_px[~person.labelled]).all()
+
+
+def test_people_without_labels_and_crowds_become_boxes_to_ignore(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 2, ignore_boxes=[[1, 2, 3, 4]])
+    content = document(folder)
+    content["annotations"][0]["keypoints"] = [0] * 51
+    content["annotations"][1]["iscrowd"] = 1
+    write_document(folder, content)
+    for photo, annotation in zip(read_photos(folder), content["annotations"], strict=True):
+        assert photo.people == ()
+        np.testing.assert_allclose(photo.ignore_boxes, [[1, 2, 3, 4], annotation["bbox"]])
+
+
+def test_a_teacher_swaps_drops_and_adds(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 4)
+    labels = [photo.people[0] for photo in read_photos(folder)]
+    content = document(folder)
+    for annotation in content["annotations"]:
+        annotation["keypoints"][2] = 0  # no nose
+    write_document(folder, content)
+    verdicts = [("agree", 0.9, 0.1), ("mirrored", 0.1, 0.9), ("mirrored", 0.4, 0.7), ("disagree", 0.1, 0.1)]
+    people = [
+        {"annotation_id": 100 + i, "verdict": v, "agree": a, "agree_swapped": s, "face": [[7, 8, 2]] + 4 * [[1, 1, 0]]}
+        for i, (v, a, s) in enumerate(verdicts)
+    ]
+    (folder / "teacher.json").write_text(json.dumps({"people": people}))
+    agree, mirrored, unsure, wrong = read_photos(folder)
+    np.testing.assert_array_equal(agree.people[0].xy_px[0], [7, 8])
+    np.testing.assert_array_equal(agree.people[0].xy_px[5:], labels[0].xy_px[5:])
+    np.testing.assert_array_equal(mirrored.people[0].xy_px[5:], labels[1].xy_px[list(COCO17.mirror)][5:])
+    assert unsure.people == () and wrong.people == ()
+    assert len(unsure.ignore_boxes) == len(wrong.ignore_boxes) == 1
+
+
+def test_a_skeleton_with_nothing_in_common_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 1)
+    content = document(folder)
+    content["categories"][0]["keypoints"] = [f"fin_{j}" for j in range(17)]
+    write_document(folder, content)
+    with pytest.raises(ValueError, match="fin_0.*nothing in common with coco17"):
+        read_photos(folder)
+
+
+def test_missing_and_broken_pictures_are_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 2)
+    (folder / "images" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"0.png: expected an image, found 10 bytes"):
+        read_photos(folder)[0].image()
+    (folder / "images" / "1.png").unlink()
+    with pytest.raises(FileNotFoundError, match="1.png"):
+        read_photos(folder)
+
+
+def test_photos_kept_out_are_fixed_by_the_seed_and_never_read_for_training(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 20, split="test")
+    content = document(folder)
+    content["images"][3]["split"] = "train"
+    content["annotations"][5]["keypoints"][3 * 5 + 2] = 0  # no left shoulder: no torso to measure with
+    held = held_out_photos(content, 6)
+    content["images"].reverse()
+    assert held == held_out_photos(content, 6) == sorted(held) and len(set(held)) == 6
+    assert held != held_out_photos(content, 6, seed=1)
+    assert not {"3.png", "5.png"} & set(held_out_photos(content, 100))
+    kept = {photo.file_name for photo in read_photos(folder, exclude=held)}
+    assert len(kept) == 14 and not kept & set(held)
+    assert {photo.file_name for photo in read_photos(folder, only=held)} == set(held)

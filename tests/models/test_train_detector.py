@@ -1,0 +1,124 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.detector import load_detector
+from models.detector_data import ViewConfig
+from models.hourglass import HourglassConfig
+from models.photos import Source
+from models.train_config import TrainConfig, learning_rate, tag_weight
+from models.train_detector import mean_pose, train
+from models.weights import load_tensors
+from tests.models.scenes import write_folder
+
+TINY = TrainConfig(
+    network=HourglassConfig(channels=8, depth=2, stacks=1), view=ViewConfig(size_px=64, mosaic=0.2), steps=6, batch=4, warmup=2,
+    tag_ramp=(0, 2), precision="fp32", checkpoint_every=2, validate_every=100, ema=0.9,
+)  # fmt: skip
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def config_for(folder: Path, data: Path, **changes: object) -> TrainConfig:
+    sources = (Source(str(data)),)
+    return replace(TINY, out=str(folder), sources=sources, validation=sources, held_out={}, **changes)  # type: ignore[arg-type]
+
+
+def test_a_run_in_two_parts_ends_bit_for_bit_like_one(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set")
+    whole = train(config_for(tmp_path / "whole", data), quiet)
+    # The stop is wherever time has run out: after the first step here.
+    train(config_for(tmp_path / "parts", data, seconds=0.0), quiet)
+    assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["step"] == 1
+    parts = train(config_for(tmp_path / "parts", data), quiet)
+    a, b = load_tensors(whole)[0], load_tensors(parts)[0]
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_killed_at_any_moment_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set")
+    whole = train(config_for(tmp_path / "whole", data, steps=40), quiet)
+    script = (
+        "from pathlib import Path; from dataclasses import replace\n"
+        "from tests.models.test_train_detector import config_for, train\n"
+        f"train(config_for(Path({str(tmp_path / 'killed')!r}), Path({str(data)!r}), steps=40), print)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.getcwd()})
+    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
+    try:
+        deadline = time.monotonic() + 120
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert checkpoint.exists()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    killed = train(config_for(tmp_path / "killed", data, steps=40), quiet)
+    a, b = load_tensors(whole)[0], load_tensors(killed)[0]
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_trained_file_loads_as_a_detector_and_says_what_it_saw(tmp_path: Path) -> None:
+    path = train(config_for(tmp_path / "run", write_folder(tmp_path / "set")), quiet)
+    detector = load_detector(path)
+    assert detector.about["step"] == 6 and detector.about["sources"] == {"set": 1.0}
+    assert len(detector.about["mean_pose"]) == 17
+    with (tmp_path / "run" / "curve.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4", "6"]
+    assert (tmp_path / "run" / "validation-set.png").stat().st_size > 1000
+    assert (tmp_path / "run" / "validation.csv").read_text().startswith("step,set")
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    view = ViewConfig(size_px=64, mosaic=0.0, rotated=0.0, min_person=0.8, max_person=0.9)
+    train(config_for(tmp_path / "run", write_folder(tmp_path / "set"), steps=60, checkpoint_every=20, view=view), quiet)
+    with (tmp_path / "run" / "curve.csv").open() as file:
+        heat = [float(row["heatmap"]) for row in csv.DictReader(file)]
+    assert heat[-1] < 0.7 * heat[0]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    config = config_for(tmp_path / "run", write_folder(tmp_path / "set"), steps=2)
+    train(config, quiet)
+    with pytest.raises(ValueError, match="checkpoint.safetensors: made with network=.*use another folder"):
+        train(replace(config, network=HourglassConfig(channels=16, depth=2, stacks=1)), quiet)
+
+
+def test_a_run_without_data_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one source folder"):
+        train(TrainConfig())
+
+
+def test_the_learning_rate_warms_up_stays_and_decays_to_zero() -> None:
+    config = TrainConfig(steps=1000, warmup=100, learning_rate=1.0, decay=0.2)
+    assert learning_rate(0, config) == pytest.approx(0.01)
+    assert learning_rate(99, config) == learning_rate(500, config) == learning_rate(800, config) == 1.0
+    assert learning_rate(900, config) == pytest.approx(0.5)
+    assert learning_rate(1000, config) == 0.0
+    # A longer total on resume only moves the decay.
+    assert learning_rate(900, replace(config, steps=2000)) == 1.0
+
+
+def test_tags_come_after_heatmaps() -> None:
+    config = TrainConfig(tag_ramp=(10, 20), tag_weight=1e-3)
+    assert tag_weight(10, config) == 0
+    assert tag_weight(15, config) == pytest.approx(5e-4)
+    assert tag_weight(99, config) == 1e-3
+
+
+def test_the_mean_pose_is_in_shares_of_the_box(tmp_path: Path) -> None:
+    from models.photos import read_photos
+
+    mean = mean_pose([read_photos(write_folder(tmp_path / "set"))])
+    assert mean.shape == (17, 2) and 0 < mean.min() and mean.max() < 1
+    assert mean[0, 1] < mean[15, 1]  # the nose is above the ankle

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.weights import WeightsError, load_tensors, save_tensors, tensors_sha256
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(7)}
+
+
+def test_tensors_and_metadata_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    save_tensors(tmp_path / "sub" / "w.safetensors", TENSORS, {"step": 3, "network": {"joints": 17}})
+    tensors, about = load_tensors(tmp_path / "sub" / "w.safetensors")
+    assert about == {"step": 3, "network": {"joints": 17}}
+    assert set(tensors) == set(TENSORS) and all(torch.equal(tensors[k], TENSORS[k]) for k in TENSORS)
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["w.safetensors"]
+
+
+def test_the_hash_sees_names_types_shapes_and_values() -> None:
+    base = tensors_sha256({"a": torch.zeros(2, 3)})
+    assert base == tensors_sha256({"a": torch.zeros(2, 3)})
+    others = [
+        {"b": torch.zeros(2, 3)},
+        {"a": torch.zeros(3, 2)},
+        {"a": torch.zeros(2, 3).int()},
+        {"a": torch.full((2, 3), 1e-9)},
+    ]
+    assert base not in [tensors_sha256(other) for other in others]
+
+
+def test_a_changed_tensor_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, TENSORS, {})
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(WeightsError, match="do not fit their recorded hash"):
+        load_tensors(path)
+
+
+def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"nothing.safetensors: no such weights file.*posemill train detector"):
+        load_tensors(tmp_path / "nothing.safetensors")
+    (tmp_path / "text.safetensors").write_text("not a tensor in sight")
+    with pytest.raises(WeightsError, match="expected a safetensors file"):
+        load_tensors(tmp_path / "text.safetensors")
+    save_file(TENSORS, tmp_path / "foreign.safetensors")
+    assert load_file(tmp_path / "foreign.safetensors")
+    with pytest.raises(WeightsError, match="not weights of this project"):
+        load_tensors(tmp_path / "foreign.safetensors")
