@@ -19,6 +19,7 @@ from calibration.formats import save_rig
 from calibration.intrinsics import IntrinsicsReport, calibrate_from_images, calibrate_intrinsics
 from calibration.quality import check_cameras, require
 from calibration.rig import Rig
+from calibration.transforms import scale_px
 from pipeline.boards import corners_in_clip, no_board, photos
 from pipeline.calibration_report import write_report
 from pipeline.config import CalibrateConfig
@@ -156,7 +157,7 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
         )
     instants = choose_instants(frames.summary["instants"], config.max_instants, config.floor_instant)
     corners = corners_in_clip(store, frames, clip.name, board, session.cameras, instants)
-    corners += np.array([clip.sources[name].image_origin_px or (0.0, 0.0) for name in session.cameras])[:, None, None]
+    corners = np.stack([_in_lens_px(xy_px, clip.sources[name]) for xy_px, name in zip(corners, session.cameras, strict=True)])
     sizes = [_size_of(lenses.get(name), frames, name) for name in session.cameras]
     known = _known_lenses(corners, board, sizes, session.cameras, lenses, config)
     rig, report = calibrate_rig(
@@ -174,6 +175,11 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
         for name, lens in zip(session.cameras, report.lenses, strict=False)
     }
     return Calibrated(rig, known or solved, report)
+
+
+def _in_lens_px(xy_px: Array, source: Source) -> Array:
+    """Corners found in a clip's frames, in the pixels of the image the lens was calibrated with."""
+    return scale_px(xy_px, 1 / np.array(source.image_scale or (1.0, 1.0))) + (source.image_origin_px or (0.0, 0.0))
 
 
 def choose_instants(count: int, limit: int, also: int | None) -> list[int]:

@@ -152,11 +152,13 @@ def _summary(
     clip: Clip, instants: Sequence[Instant], probes: Mapping[str, Probe], sizes: Mapping[str, tuple[int, int]]
 ) -> dict[str, Any]:
     origins = {camera: source.image_origin_px for camera, source in clip.sources.items() if source.image_origin_px}
+    scales = {camera: source.image_scale for camera, source in clip.sources.items() if source.image_scale}
     return {
         "instants": len(instants),
         "fps": {camera: round(probe.fps, 3) for camera, probe in probes.items()},
         "size_wh": {camera: list(size) for camera, size in sizes.items()},
         "image_origin_px": {camera: list(origin) for camera, origin in origins.items()},
+        "image_scale": {camera: list(scale) for camera, scale in scales.items()},
         "missing": sum(index < 0 for instant in instants for index in instant.frames.values()),
         "spread_ms": round(max((instant.spread_ns for instant in instants), default=0) / 1e6, 3),
     }

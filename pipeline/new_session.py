@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from calibration.board import parse_board
 from pipeline.errors import InputError
 from pipeline.probe import Probe
-from pipeline.rigs import import_rig, size_problem
+from pipeline.rigs import fit, import_rig, size_problem
 from pipeline.session import NAME_PATTERN, CalibrationInputs, Clip, Session, Source, load_session, save_session
 from pipeline.sources import by_file, layout_crops, list_images, open_source, size_of
 
@@ -25,8 +25,8 @@ class Request:
 
     cameras: NAME=SOURCE; tiled: a file cut by `layout` (COLUMNSxROWS) into `camera_names` (default cam1, cam2, ...); stereo: a
     side-by-side file cut into left and right; clip: name of the clip ("": clip1, clip2, ...); intrinsics, detections:
-    NAME=PATH; image_origins: NAME=X,Y; stereo_pairs: LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of
-    image folders.
+    NAME=PATH; image_origins: NAME=X,Y; image_fits: NAME=contain or stretch, against the size in the rig; stereo_pairs:
+    LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of image folders.
     """
 
     cameras: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class Request:
     board_clip: bool = False
     detections: tuple[str, ...] = ()
     image_origins: tuple[str, ...] = ()
+    image_fits: tuple[str, ...] = ()
     stereo_pairs: tuple[str, ...] = ()
     image_fps: float | None = None
 
@@ -66,6 +67,7 @@ def new_session(root: Path | str, request: Request) -> tuple[Session, tuple[Sour
     if not sources and old is None:
         raise InputError(f"{root}: expected sources; give --camera NAME=SOURCE for each camera, --tiled FILE or --stereo FILE")
     probes = _probe(root, sources)
+    sources = _with_fits(root, old, request, sources, probes)
     session = _merged(root, old, request, sources, probes)
     lines = tuple(_line(root, session, camera, source, probes[camera]) for camera, source in sources.items())
     save_session(session, root)
@@ -120,6 +122,23 @@ def _with_origins(sources: dict[str, Source], texts: Sequence[str]) -> dict[str,
         if name not in sources:
             raise InputError(f"--image-origin: camera {name!r} is not one of this clip's: {', '.join(sources)}")
         sources[name] = sources[name].model_copy(update={"image_origin_px": (float(match[1]), float(match[2]))})
+    return sources
+
+
+def _with_fits(
+    root: Path, old: Session | None, request: Request, sources: dict[str, Source], probes: Mapping[str, Probe]
+) -> dict[str, Source]:
+    """Sources whose frames show the whole calibrated image, resized, with where and how large it stands in them."""
+    fits = pairs_of_texts(request.image_fits, "--image-fit")
+    rig_file = _recorded(root, request.rig) if request.rig else old.calibration.rig if old else ""
+    if fits and not rig_file:
+        raise InputError("--image-fit: needs the calibrated size; give the rig with --rig FILE")
+    for name, how in fits.items():
+        if name not in sources:
+            raise InputError(f"--image-fit: camera {name!r} is not one of this clip's: {', '.join(sources)}")
+        calibrated_wh = import_rig(root / rig_file, [name])[name].size_wh
+        origin, scale = fit(calibrated_wh, size_of(probes[name], sources[name]), how)
+        sources[name] = sources[name].model_copy(update={"image_origin_px": origin, "image_scale": scale})
     return sources
 
 
@@ -225,8 +244,7 @@ def _name(text: str) -> str:
 
 def _line(root: Path, session: Session, camera: str, source: Source, probe: Probe) -> SourceLine:
     size_wh, note = size_of(probe, source), ""
-    if session.calibration.rig:
-        rig = import_rig(root / session.calibration.rig, session.cameras)
-        note = size_problem(rig[camera], size_wh, source.image_origin_px)
+    if session.calibration.rig and source.image_origin_px is None:
+        note = size_problem(import_rig(root / session.calibration.rig, [camera])[camera], size_wh)
     line = SourceLine(camera, source.path, size_wh, probe.frames, round(probe.fps, 3), round(probe.duration_ns / 1e9, 3))
     return replace(line, note=note)

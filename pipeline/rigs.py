@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from calibration.camera import Camera
 from calibration.formats import load_rig
@@ -41,29 +43,47 @@ def _name_key(name: str) -> tuple[str, ...]:
 
 def check_sizes(rig: Rig, ingest: Artefact, clip: str) -> None:
     """InputError naming every camera whose video is not of the size it was calibrated at, with the choices there are."""
-    origins = ingest.summary["image_origin_px"]
-    problems = [size_problem(rig[name], tuple(size), origins.get(name)) for name, size in ingest.summary["size_wh"].items()]
-    if any(problems):
-        raise InputError(f"clip {clip}: " + f"\nclip {clip}: ".join(problem for problem in problems if problem))
+    told = {**ingest.summary["image_origin_px"], **ingest.summary["image_scale"]}
+    sizes = ingest.summary["size_wh"]
+    problems = {name: size_problem(rig[name], tuple(size)) for name, size in sizes.items() if name not in told}
+    wrong = [name for name, problem in problems.items() if problem]
+    if wrong:
+        found = "\n".join(f"  {problem}" for problem in problems.values() if problem)
+        raise InputError(f"clip {clip}: videos of another size than their calibration:\n{found}\n{_choices(rig, sizes, wrong)}")
 
 
-def size_problem(camera: Camera, size_wh: tuple[int, int], origin_px: Sequence[float] | None) -> str:
-    """What is wrong with frames of size_wh for a calibrated camera, "" when nothing is."""
-    (width, height), (wide, high) = size_wh, camera.size_wh
-    if origin_px is None and size_wh == camera.size_wh:
-        return ""
-    if origin_px is not None:
-        x, y = origin_px
-        inside = min(0, wide - width) <= x <= max(0, wide - width) and min(0, high - height) <= y <= max(0, high - height)
-        where = f"camera {camera.name}: image origin {x:g},{y:g}"
-        return "" if inside else f"{where} puts its {by(size_wh)} frames outside the calibrated {by(camera.size_wh)}"
-    centred = f"{(wide - width) / 2:g},{(high - height) / 2:g}"
+def size_problem(camera: Camera, size_wh: tuple[int, int]) -> str:
+    """The two sizes, when a video is not of the size its camera was calibrated at; else ""."""
+    differs = f"camera {camera.name}: the video is {by(size_wh)} px, its calibration {by(camera.size_wh)} px"
+    return "" if size_wh == camera.size_wh else differs
+
+
+def _choices(rig: Rig, sizes: Mapping[str, Sequence[int]], wrong: Sequence[str]) -> str:
+    """What a user may do about videos that are not of the calibrated size."""
+    corner = " ".join(f"--image-origin {name}=0,0" for name in wrong)
+    middles = {name: (np.array(rig[name].size_wh) - sizes[name]) / 2 for name in wrong}
+    centred = " ".join(f"--image-origin {name}={x:g},{y:g}" for name, (x, y) in middles.items())
+    fitted = " ".join(f"--image-fit {name}=contain" for name in wrong)
     return (
-        f"camera {camera.name}: the video is {by(size_wh)} px, its calibration {by(camera.size_wh)} px; it is not scaled or "
-        f"shifted unasked. Choices: (1) if the video is a crop, say which pixel of the calibrated image its first pixel is: "
-        f"`posemill new ... --image-origin {camera.name}=0,0` (cropped right and below) or {camera.name}={centred} (centred "
-        f"crop); (2) calibrate this camera at {by(size_wh)}; (3) export the video again at {by(camera.size_wh)}, uncropped"
+        "Nothing is scaled or shifted unasked. Choices, as options of `posemill new`:\n"
+        f"  1. the video is a crop, its first pixel that pixel of the calibrated image: {corner}, or centred: {centred}\n"
+        f"  2. the video is the whole image, resized: {fitted} (black bars), or =stretch (none, sides scaled apart)\n"
+        "  3. calibrate these cameras at the video's size\n"
+        "  4. export the video again at the calibrated size"
     )
+
+
+def fit(calibrated_wh: tuple[int, int], size_wh: tuple[int, int], how: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """image_origin_px and image_scale of a video of size_wh that shows the whole calibrated image: `contain` keeps its shape
+    between black bars, `stretch` fills the frame. Raises InputError on another word."""
+    whole, frame = np.array(calibrated_wh, dtype=float), np.array(size_wh, dtype=float)
+    if how not in ("contain", "stretch"):
+        raise InputError(f"--image-fit: expected contain or stretch, got {how!r}")
+    scale = frame / whole
+    if how == "contain":
+        scale[:] = scale.min()
+    x, y = (whole - frame / scale) / 2  # the bars are even on both sides
+    return (float(x), float(y)), (float(scale[0]), float(scale[1]))
 
 
 def by(size_wh: tuple[int, int]) -> str:

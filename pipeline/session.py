@@ -28,6 +28,9 @@ class Source(_Record):
     image_origin_px: tuple[float, float] | None = Field(
         None, description="where this source's pixel (0, 0) lies in the image its camera was calibrated with"
     )
+    image_scale: tuple[float, float] | None = Field(
+        None, description="this source's px per px of the image its camera was calibrated with, in x and y"
+    )
 
 
 class Clip(_Record):
@@ -106,7 +109,7 @@ def load_session(root: Path | str) -> Session:
 def save_session(session: Session, root: Path | str) -> Path:
     """Write SESSION/session.yaml atomically; returns its path."""
     path = Path(root) / "session.yaml"
-    write_atomically(path, yaml.safe_dump(session.model_dump(mode="json"), sort_keys=False))
+    write_atomically(path, yaml.safe_dump(session.model_dump(mode="json", exclude_none=True), sort_keys=False))
     return path
 
 

@@ -1,0 +1,231 @@
+"""The calibrate stage on rendered boards with a known rig."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from calibration.board import Board, find_corners
+from calibration.errors import CalibrationError
+from calibration.formats import load_rig, save_rig
+from calibration.quality import compare_rigs
+from calibration.rig import Rig
+from calibration.synthetic import moving_board, ring_rig
+from calibration.transforms import Rigid
+from pipeline import calibrate, ingest
+from pipeline.boards import no_board
+from pipeline.calibrate import choose_instants, read_rig
+from pipeline.config import CalibrateConfig, IngestConfig
+from pipeline.errors import InputError, StageError
+from pipeline.new_session import Request, new_session
+from pipeline.rigs import fit, import_rig
+from pipeline.store import Ref, Store
+from pipeline.types import Artefact
+from tests.pipeline.footage import numbered_video, write_video
+
+BOARD = Board("chessboard", 7, 6, 0.06)
+SIZE = (320, 240)
+CONFIG = CalibrateConfig()
+
+
+def rendered(rig: Rig, name: str, pose: Rigid, board: Board = BOARD) -> np.ndarray:
+    """What a camera of the rig (no distortion) sees of the board, four times supersampled."""
+    camera, scale = rig[name], 20
+    squares = np.indices((board.rows + 1, board.cols + 1)).sum(0) % 2 * 235 + 10
+    sheet = np.pad(np.kron(squares, np.ones((scale, scale))), scale, constant_values=245).astype(np.uint8)
+    step = board.square_m / scale  # sheet px to board metres; the first inner corner lies two squares from the sheet's corner
+    m_from_px = np.array([[step, 0, -2 * board.square_m + step / 2], [0, step, -2 * board.square_m + step / 2], [0, 0, 1]])
+    cam = camera.cam_from_world @ pose
+    px_from_m = camera.K @ np.column_stack([cam.R[:, 0], cam.R[:, 1], cam.t])
+    finer = np.array([[4, 0, 1.5], [0, 4, 1.5], [0, 0, 1]])
+    big = tuple(4 * side for side in camera.size_wh)
+    image = cv2.warpPerspective(sheet, finer @ px_from_m @ m_from_px, big, borderValue=128)
+    return cv2.cvtColor(cv2.resize(image, camera.size_wh, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
+
+
+def _rig(cameras: int = 3) -> Rig:
+    rig = ring_rig(cameras, radius_m=1.6, size_wh=SIZE, focal_px=330, arc_deg=50, height_m=1.0)
+    return Rig(tuple(type(c)(c.name, c.size_wh, c.K, np.zeros(5), "brown", c.cam_from_world) for c in rig.cameras))
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rig, tuple[Rigid, ...]]:
+    folder, rig = tmp_path_factory.mktemp("board"), _rig()
+    poses = moving_board(rig, BOARD, 14, low_m=(-0.2, -0.2, 0.8), high_m=(0.3, 0.2, 1.1), seed=1)
+    for name in rig.names:
+        write_video(folder / f"{name}.mp4", [rendered(rig, name, pose) for pose in poses], crf="4")
+    return folder, rig, poses
+
+
+def _session(root: Path, filmed: Path, **options: object) -> Store:
+    cameras = tuple(f"cam{n}={filmed / f'cam{n}.mp4'}" for n in (1, 2, 3))
+    request = Request(cameras=cameras, clip="board", **{"board_clip": True, "board": BOARD.spec, **options})  # type: ignore[arg-type]
+    new_session(root, request)
+    return Store(root)
+
+
+def _ingested(store: Store) -> tuple[Artefact, ...]:
+    return tuple(ingest.run(store, Ref(clip=clip.name), IngestConfig()) for clip in store.session.clips)
+
+
+def test_a_board_clip_gives_the_rig_that_filmed_it(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
+    store = _session(tmp_path, filmed[0])
+    frames = _ingested(store)
+    made = calibrate.run(store, Ref(frames), CONFIG)
+    # 0.1 px of corner noise at 1.6 m and 330 px is 0.5 mm per corner; focal length and depth go together, hence a few mm.
+    assert max(error.centre_mm for error in compare_rigs(read_rig(made), filmed[1])) < 15
+    assert max(error.rotation_deg for error in compare_rigs(read_rig(made), filmed[1])) < 0.3
+    assert set(made.summary["rms_px"]) == {"cam1", "cam2", "cam3"}
+    assert max(made.summary["rms_px"].values()) < 0.3
+    report = (made.path / "report.html").read_text()
+    assert "Lenses" in report
+    assert "http" not in report
+    again = calibrate.run(store, Ref(frames), CONFIG)
+    assert not again.made
+    content = (made.path / "rig.yaml").read_bytes()
+    assert (calibrate.run(Store(tmp_path, redo=("calibrate",)), Ref(frames), CONFIG).path / "rig.yaml").read_bytes() == content
+
+
+def test_a_board_on_the_floor_sets_the_world(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
+    store = _session(tmp_path, filmed[0])
+    made = calibrate.run(store, Ref(_ingested(store)), CalibrateConfig(floor_instant=3))
+    camera_from_board = filmed[1]["cam1"].cam_from_world @ filmed[2][3]
+    height_m = -camera_from_board.inverse().t[2]  # z of the board runs into the sheet
+    assert read_rig(made)["cam1"].centre_m[2] == pytest.approx(height_m, abs=0.02)
+
+
+def test_imported_lenses_are_kept_when_the_board_gives_the_poses(
+    tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]
+) -> None:
+    save_rig(filmed[1], tmp_path / "known.yaml")
+    store = _session(tmp_path / "s", filmed[0], rig=str(tmp_path / "known.yaml"))
+    made = calibrate.run(store, Ref(_ingested(store)), CONFIG)
+    assert made.summary["fx_px"] == {c.name: round(float(c.K[0, 0]), 2) for c in filmed[1].cameras}
+    assert max(error.centre_mm for error in compare_rigs(read_rig(made), filmed[1])) < 3
+
+
+def test_a_camera_without_a_single_board_is_named(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
+    blind = tmp_path / "blind"
+    shutil.copytree(filmed[0], blind)
+    numbered_video(blind / "cam2.mp4", 14, size_wh=SIZE)
+    store = _session(tmp_path / "s", blind)
+    with pytest.raises(
+        StageError, match=r"camera cam2: clip board: board chessboard:7x6:0.06 found in 0 of 14 .*cam1 \d+, cam2 0"
+    ):
+        calibrate.run(store, Ref(_ingested(store)), CONFIG)
+
+
+def test_squares_counted_for_corners_are_noticed(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
+    store = _session(tmp_path, filmed[0], board="chessboard:8x7:0.06")
+    with pytest.raises(StageError, match=r"board chessboard:8x7:0.06 found in 0 of 14 .*but chessboard:7x6:0.06 matches"):
+        calibrate.run(store, Ref(_ingested(store)), CONFIG)
+
+
+def test_another_charuco_dictionary_is_noticed() -> None:
+    printed = cv2.aruco.CharucoBoard((5, 7), 0.04, 0.03, cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_50))
+    image = cv2.cvtColor(printed.generateImage((500, 700), marginSize=40), cv2.COLOR_GRAY2RGB)
+    wrong = Board("charuco", 5, 7, 0.04, 0.03, "DICT_4X4_50")
+    assert np.isnan(find_corners(wrong, image)).all()
+    assert "17 markers of DICT_5X5_1000 are there (ids 0 to 16)" in str(no_board(wrong, [image], "camera cam1", 1))
+
+
+def _people_session(root: Path, rig_file: Path, size_wh: tuple[int, int] = SIZE, **options: object) -> Store:
+    video = numbered_video(root.parent / "walk.mp4", 3, size_wh=size_wh)
+    new_session(root, Request(cameras=(f"cam1={video}", f"cam2={video}"), clip="walk", rig=str(rig_file), **options))  # type: ignore[arg-type]
+    return Store(root)
+
+
+def test_an_imported_rig_is_taken_as_it_is(tmp_path: Path) -> None:
+    save_rig(_rig(), tmp_path / "rig.toml")
+    store = _people_session(tmp_path / "s", tmp_path / "rig.toml")
+    rig = read_rig(calibrate.run(store, Ref(_ingested(store)), CONFIG))
+    assert rig.names == ("cam1", "cam2")
+    assert np.allclose(rig["cam2"].centre_m, _rig()["cam2"].centre_m)
+
+
+def test_names_of_an_imported_rig_may_be_written_differently(tmp_path: Path) -> None:
+    save_rig(_rig(), tmp_path / "rig.yaml")
+    assert import_rig(tmp_path / "rig.yaml", ["Cam_01", "cam2"]).names == ("Cam_01", "cam2")
+
+
+def test_nan_in_an_imported_rig_names_camera_and_field(tmp_path: Path) -> None:
+    save_rig(_rig(), tmp_path / "rig.toml")
+    store = _people_session(tmp_path / "s", tmp_path / "rig.toml")
+    text = (tmp_path / "rig.toml").read_text()
+    at = text.index("matrix", text.index("cam2"))
+    (tmp_path / "rig.toml").write_text(
+        text[:at] + "matrix = [[nan, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]" + text[text.index("\n", at) :]
+    )
+    with pytest.raises(CalibrationError, match=r"rig\.toml: camera cam2: matrix: NaN"):
+        calibrate.run(store, Ref(_ingested(store)), CONFIG)
+
+
+def test_a_session_without_anything_to_calibrate_from_says_what_to_give(tmp_path: Path) -> None:
+    video = numbered_video(tmp_path / "walk.mp4", 3)
+    new_session(tmp_path / "s", Request(cameras=(f"cam1={video}",)))
+    store = Store(tmp_path / "s")
+    with pytest.raises(InputError, match=r"--rig FILE.*--board-clip"):
+        calibrate.run(store, Ref(_ingested(store)), CONFIG)
+
+
+def test_a_video_of_another_size_is_refused_with_the_choices_even_when_calibrated_already(tmp_path: Path) -> None:
+    save_rig(_rig(), tmp_path / "rig.yaml")
+    store = _people_session(tmp_path / "s", tmp_path / "rig.yaml", size_wh=(316, 240))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"camera cam1: the video is 316x240 px, its calibration 320x240 px") as caught:
+            calibrate.run(store, Ref(_ingested(store)), CONFIG)
+    for choice in ("--image-origin cam1=0,0", "--image-origin cam2=2,0", "--image-fit cam1=contain"):
+        assert choice in str(caught.value)
+
+
+def test_with_an_image_origin_the_clip_is_accepted(tmp_path: Path) -> None:
+    save_rig(_rig(), tmp_path / "rig.yaml")
+    origins = ("cam1=4,0", "cam2=0,0")
+    store = _people_session(tmp_path / "s", tmp_path / "rig.yaml", size_wh=(316, 240), image_origins=origins)
+    frames = _ingested(store)
+    assert calibrate.run(store, Ref(frames), CONFIG).rows == 2
+    assert frames[0].summary["image_origin_px"] == {"cam1": [4.0, 0.0], "cam2": [0.0, 0.0]}
+
+
+def test_a_contained_image_is_centred_and_keeps_its_shape() -> None:
+    origin, scale = fit((1088, 1920), (1080, 1920), "contain")
+    assert scale[0] == scale[1] == pytest.approx(1080 / 1088)
+    assert origin == pytest.approx((0, -(1920 * 1088 / 1080 - 1920) / 2))
+    assert fit((1088, 1920), (1080, 1920), "stretch") == ((0, 0), (pytest.approx(1080 / 1088), 1))
+
+
+def test_instants_are_spread_evenly_and_hold_the_one_on_the_floor() -> None:
+    assert choose_instants(100, 5, None) == [0, 25, 50, 74, 99]
+    assert choose_instants(100, 5, 7) == [0, 7, 25, 50, 74, 99]
+    assert choose_instants(3, 5, None) == [0, 1, 2]
+    with pytest.raises(InputError, match="floor_instant: the board clip has instants 0 to 2, got 3"):
+        choose_instants(3, 5, 3)
+
+
+@pytest.mark.slow
+def test_photos_of_a_real_camera_give_its_published_focal_length(shared_data: Path) -> None:
+    data = shared_data / "pose2sim_4cam" / "calib" / "intrinsics"
+    for name, fx_px in {"cam01": 1671.5, "cam02": 1675.7, "cam03": 1678.8, "cam04": 1690.9}.items():
+        folder = data / f"int_{name}_img"
+        board = Board("chessboard", 4, 7, 0.06)
+        lens = calibrate.lens_from_photos(calibrate.photos(folder, name), board, CONFIG, name, str(folder))
+        assert lens.report is not None
+        standard = lens.report.figures[0]
+        assert (standard.detector, standard.views) == ("standard", 6)
+        assert standard.fx_px == pytest.approx(fx_px, abs=0.1)
+
+
+def test_photos_without_the_board_name_folder_and_number() -> None:
+    with pytest.raises(
+        StageError, match=r"camera cam1: photos in raw/p: board .* found in 0 of 3 images; no board of a neighbour"
+    ):
+        calibrate.lens_from_photos([np.full((120, 160), 90, np.uint8)] * 3, BOARD, CONFIG, "cam1", "raw/p")
+
+
+def test_a_rig_file_is_written_that_can_be_imported(tmp_path: Path) -> None:
+    save_rig(_rig(), tmp_path / "rig.yaml")
+    store = _people_session(tmp_path / "s", tmp_path / "rig.yaml")
+    made = calibrate.run(store, Ref(_ingested(store)), CONFIG)
+    assert load_rig(made.path / "rig.yaml").names == ("cam1", "cam2")
