@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,12 +68,24 @@ def run(store: Store, ref: Ref, config: CalibrateConfig) -> Artefact:
     slot = store.slot("calibrate", VERSION, config, used, suffix="", given=_given(store.root, session))
     done = slot.done()
     if done is None:
-        made = calibrate(store, frames.get(board_clip), config)
+        with _one_opencv_thread():
+            made = calibrate(store, frames.get(board_clip), config)
         _check(made, config)
         done = slot.commit(lambda path: _write(path, made), len(made.rig), _summary(made))
     for clip, artefact in frames.items():
         check_sizes(read_rig(done), artefact, clip)
     return done
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """cv2.calibrateCamera sums in whatever order its threads finish; in one thread the same corners give the same bytes."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _given(root: Path, session: Session) -> dict[str, Any]:
