@@ -48,15 +48,27 @@ class Photo:
 class Source:
     """A folder with annotations.json and images/, and how far its labels can be trusted.
 
-    weight: share of the samples. outside_weight: loss weight where no labelled person stands (0 masks it; below 1 where
-    unlabelled bystanders are possible, which are far rarer than background). unlabelled_weight: loss weight of a joint
-    without label inside its person's box (1 where "no label" means "not there", as in exact synthetic labels).
+    weight: share of the samples. outside_weight: loss weight where no labelled person stands (0 masks it; 1 where everybody
+    is labelled; between where bystanders may be unlabelled, for they are far rarer than background). unlabelled_weight: loss
+    weight of a joint without label inside its person's box (1 where "no label" means "not there", as in exact synthetic labels).
     """
 
     folder: str
     weight: float = 1.0
-    outside_weight: float = 1.0
+    outside_weight: float = 0.1
     unlabelled_weight: float = 0.0
+
+    @staticmethod
+    def parse(text: str) -> Source:
+        """A source from FOLDER[=WEIGHT[:OUTSIDE[:UNLABELLED]]], for example `photos=0.5:0.1:0`. Raises ValueError."""
+        folder, _, numbers = text.rpartition("=") if "=" in text else (text, "", "")
+        try:
+            weights = [float(number) for number in numbers.split(":")] if numbers else []
+        except ValueError:
+            weights = [-1.0]
+        if len(weights) > 3 or any(weight < 0 for weight in weights):
+            raise ValueError(f"--data {text}: expected FOLDER=WEIGHT[:OUTSIDE[:UNLABELLED]] with numbers of at least 0")
+        return Source(folder, *weights)
 
 
 def read_photos(

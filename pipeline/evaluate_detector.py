@@ -60,10 +60,12 @@ def evaluate_detector(
 ) -> DetectorReport:
     """PCK@0.2 (torso) of a detector on the labelled people of a COCO-layout folder, by the protocol of this module.
 
-    only: file names to keep. mean_pose: (J, 2) in shares of the labelled box, the baseline that needs no picture.
+    only: file names to keep. mean_pose: (J, 2) in shares of the labelled box, the baseline that needs no picture; without it
+    the one recorded with the detector's weights is used.
     Raises InputError when the folder holds no annotations, or nobody with a labelled torso.
     """
     people = labelled_people(folder, only, topology)
+    mean_pose = getattr(detector, "about", {}).get("mean_pose") if mean_pose is None else mean_pose
     found, counts = [], []
     for done, (photo, group) in enumerate(people):
         detected = detector.detect(photo.image()[None])[0][0]

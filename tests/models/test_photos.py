@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.photos import held_out_photos, read_photos
+from models.photos import Source, held_out_photos, read_photos
 from models.skeleton import COCO17
 from tests.models.scenes import document, write_document, write_folder
 
@@ -89,3 +89,12 @@ def test_photos_kept_out_are_fixed_by_the_seed_and_never_read_for_training(tmp_p
     kept = {photo.file_name for photo in read_photos(folder, exclude=held)}
     assert len(kept) == 14 and not kept & set(held)
     assert {photo.file_name for photo in read_photos(folder, only=held)} == set(held)
+
+
+def test_a_source_is_written_as_folder_and_weights() -> None:
+    assert Source.parse("a/b") == Source("a/b")
+    assert Source.parse("a=b/c=0.5") == Source("a=b/c", 0.5)
+    assert Source.parse("a=2:1:0.5") == Source("a", 2.0, 1.0, 0.5)
+    for bad in ("a=x", "a=1:2:3:4", "a=-1"):
+        with pytest.raises(ValueError, match=r"expected FOLDER=WEIGHT"):
+            Source.parse(bad)
