@@ -98,8 +98,8 @@ def median_limbs_m(skeletons: Iterable[Skeletons3D], limbs: Sequence[tuple[int, 
 def back_bend_deg(xyz_m: Array, topology: Topology) -> dict[str, float]:
     """How far each knee is bent backwards, in degrees: positive when the shin points to the front of the thigh, NaN unknown.
 
-    The hip line l (right to left) and the thigh a give the thigh's front, a x l; the shin b is at atan2(b . (a x l), b . a) in the
-    plane across the hip line. Elbows have no such rule: the shoulder turns, so the forearm may point anywhere.
+    The hip line l (right to left) and the thigh a give the thigh's front, a x l; the shin b is at atan2(b . (a x l), b . a) in
+    the plane across the hip line. Elbows have no such rule: the shoulder turns, so the forearm may point anywhere.
     """
     hips = {side: xyz_m[topology.index(f"{side}_hip")] for side in ("left", "right")}
     leftwards = _unit(hips["left"] - hips["right"])
@@ -149,10 +149,8 @@ def _length_faults(length_m: Array, names: Sequence[str], config: AuditConfig) -
 def _deviation_faults(length_m: Array, usual_m: Array, deviation: Array, names: Sequence[str], config: AuditConfig) -> Faults:
     for name, length, usual, off in zip(names, length_m, usual_m, deviation, strict=True):
         if off > config.max_limb_deviation:
-            yield (
-                "limb deviation",
-                f"{name} {length:.2f} m is {off:.0%} off this person's median {usual:.2f} m (limit {config.max_limb_deviation:.0%})",
-            )
+            limit = f"(limit {config.max_limb_deviation:.0%})"
+            yield "limb deviation", f"{name} {length:.2f} m is {off:.0%} off this person's median {usual:.2f} m {limit}"
 
 
 def _angle_faults(xyz_m: Array, topology: Topology, config: AuditConfig) -> Faults:

@@ -78,12 +78,17 @@ class Slot:
             return None
         return Artefact(self.kind, self.path, self.digest, manifest["rows"], manifest["summary"])
 
-    def commit(self, write: Callable[[Path], object], rows: int, summary: dict[str, Any] | None = None) -> Artefact:
-        """Let `write` fill a temporary path, then move it into place, manifest last. Raises StageError on a full disk."""
+    def commit(self, write: Callable[[Path], Any], rows: int | None = None, summary: dict[str, Any] | None = None) -> Artefact:
+        """Let `write` fill a temporary path, then move it into place, manifest last. Raises StageError on a full disk.
+
+        rows None: `write` returns (rows, summary), for results that are counted while they are written.
+        """
         temporary = self.path.with_name(f".{os.getpid()}-{self.path.name}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write(temporary)
+            told = write(temporary)
+            if rows is None:
+                rows, summary = told
             self._publish(temporary, rows, summary or {})
         except OSError as error:
             raise disk_error(error, self.path) from error

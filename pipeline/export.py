@@ -1,0 +1,155 @@
+"""Export: accepted skeletons and the images they are seen in, with the generated samples, as one dataset.
+
+data/train-*.parquet (Hugging Face), README.md (the card), coco/ (annotations.json and images/), trc/ (one file per person), and
+rejected/ (generated samples that failed their check, kept for inspection, never mixed with the others).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.card import Counts, card
+from pipeline.clip_rig import clip_rig
+from pipeline.coco import CocoWriter
+from pipeline.config import ExportConfig
+from pipeline.ingest import read_frame_sets
+from pipeline.labels import captured_sample, label_image
+from pipeline.progress import progress
+from pipeline.samples import keep_accepted, sample_rows
+from pipeline.shards import ShardWriter
+from pipeline.store import Ref, Store
+from pipeline.tables import SAMPLES, instants_of, poses2d_from_rows, skeletons3d_from_rows, stream_rows
+from pipeline.trc import Trajectories, write_trc
+from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
+
+VERSION = "1"
+
+JOINTS = len(DEFAULT_TOPOLOGY)
+
+
+def run(store: Store, ref: Ref, config: ExportConfig) -> Artefact:
+    """Write export/<name>/ from every clip's artefacts."""
+    slot = store.slot("export", VERSION, config, ref, suffix="", name=config.name, given={"session": store.session.name})
+    if done := slot.done():
+        return done
+    return slot.commit(lambda folder: _write(store, ref, config, folder))
+
+
+def _write(store: Store, ref: Ref, config: ExportConfig, folder: Path) -> tuple[int, dict[str, Any]]:
+    clips = clips_of(store, ref)
+    counts = Counts()
+    coco = CocoWriter(folder / "coco", f"{store.session.name}: poses of people, seen by several cameras")
+    with ShardWriter(folder / "data", SAMPLES, config.rows_per_shard) as shards:
+        for clip in clips:
+            for row in (*captured_rows(store, clip, config), *_generated_rows(clip, accepted=True)):
+                counts.add(row)
+                shards.write(row)
+                coco.add(row)
+    coco.close()
+    _write_rejected(clips, folder / "rejected", config, counts)
+    for clip in clips:
+        write_trajectories(clip.clip, _accepted(clip), instants_of(clip.only("ingest").path), folder / "trc")
+    (folder / "README.md").write_text(card(store.session.name, clips, counts, config))
+    return counts.captured + counts.generated, counts.figures()
+
+
+def clips_of(store: Store, ref: Ref) -> list[Ref]:
+    """The inputs of the export by clip: those that stand in the clip's folder, and the rig."""
+    rig = ref.only("calibrate")
+    return [
+        Ref((rig, *(artefact for artefact in ref.inputs if artefact.path.parent.name == clip.name)), clip.name)
+        for clip in store.session.people_clips
+    ]
+
+
+def captured_rows(store: Store, clip: Ref, config: ExportConfig) -> Iterator[dict[str, Any]]:
+    """SAMPLES rows of one clip's own images, in the order of time and camera; images without an accepted person give none."""
+    chosen = {t_ns: skeletons for t_ns, skeletons in _by_time(clip).items() if skeletons[0].size}
+    poses = {artefact.summary["camera"]: _Poses(artefact.path) for artefact in clip.all("detect")}
+    rig = clip_rig(clip, poses)
+    numbers = {row["t_ns"]: row["instant"] for row in stream_rows(clip.only("ingest").path, ["t_ns", "instant"])}
+    wanted = [numbers[t_ns] for t_ns in chosen if numbers[t_ns] % config.every == 0]
+    with progress(f"export {clip.clip}", len(wanted), "instants") as advance:
+        for instant in read_frame_sets(store, clip.only("ingest"), clip.clip, rig.names, wanted):
+            for camera, frame in zip(rig.cameras, instant.frames, strict=True):
+                pose = poses[camera.name].at(instant.t_ns)
+                labels = label_image(camera, *chosen[instant.t_ns], pose)
+                if frame is not None and len(labels.xy_px):
+                    size = (config.image_long_side_px, config.jpeg_quality)
+                    sample = captured_sample(clip.clip, camera, instant.t_ns, frame.image, labels, *size)
+                    yield from sample_rows([sample])
+            advance(1)
+
+
+class _Poses:
+    """Detections of one camera, read forwards as they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._groups = groupby(stream_rows(path), key=lambda row: row["t_ns"])
+        self._head: Poses2D | None = None
+        self._advance()
+
+    def _advance(self) -> None:
+        group = next(self._groups, None)
+        self._head = None if group is None else poses2d_from_rows(list(group[1]), JOINTS)
+
+    def at(self, t_ns: int) -> Poses2D | None:
+        """The poses of an instant, None without people; instants must be asked for in order."""
+        while self._head is not None and self._head.t_ns < t_ns:
+            self._advance()
+        return self._head if self._head is not None and self._head.t_ns == t_ns else None
+
+
+def _skeletons(clip: Ref) -> list[Skeletons3D]:
+    return skeletons3d_from_rows(stream_rows(clip.only("reconstruct").path))
+
+
+def _accepted(clip: Ref) -> list[Skeletons3D]:
+    return keep_accepted(_skeletons(clip), stream_rows(clip.only("audit").path))
+
+
+def _by_time(clip: Ref) -> dict[int, tuple[Array, Array]]:
+    """t_ns -> accepted and rejected skeletons (P, J, 3)."""
+    accepted = {instant.t_ns: instant for instant in _accepted(clip)}
+    split = {}
+    for instant in _skeletons(clip):
+        kept = accepted[instant.t_ns].person if instant.t_ns in accepted else np.zeros(0)
+        is_kept = np.isin(instant.person, kept)
+        split[instant.t_ns] = (instant.xyz_m[is_kept], instant.xyz_m[~is_kept])
+    return split
+
+
+def _generated_rows(clip: Ref, accepted: bool) -> Iterator[dict[str, Any]]:
+    verdict = "accepted" if accepted else "rejected"
+    for artefact in clip.all("augment"):
+        yield from (row for row in stream_rows(artefact.path) if row["verdict"] == verdict)
+
+
+def _write_rejected(clips: Sequence[Ref], folder: Path, config: ExportConfig, counts: Counts) -> None:
+    """Generated samples that failed their check, in shards of their own; no folder when there are none."""
+    rows = (row for clip in clips for row in _generated_rows(clip, accepted=False))
+    if (first := next(rows, None)) is None:
+        return
+    with ShardWriter(folder, SAMPLES, config.rows_per_shard, "rejected") as shards:
+        for row in chain([first], rows):
+            counts.reject(row)
+            shards.write(row)
+
+
+def write_trajectories(clip: str, accepted: Sequence[Skeletons3D], times: Sequence[int], folder: Path) -> None:
+    """trc/<clip>-person<k>.trc for every accepted person: all instants of the clip, gaps where none is accepted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    row_of = {t_ns: row for row, t_ns in enumerate(times)}
+    rate_fps = 1e9 / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    for person in sorted({int(who) for instant in accepted for who in instant.person}):
+        xyz_m = np.full((len(times), JOINTS, 3), np.nan)
+        for instant in accepted:
+            if (mine := instant.xyz_m[instant.person == person]).size:
+                xyz_m[row_of[instant.t_ns]] = mine[0]
+        track = Trajectories(DEFAULT_TOPOLOGY.joints, np.array(times, dtype=np.int64), xyz_m, round(rate_fps, 6))
+        write_trc(track, folder / f"{clip}-person{person}.trc")

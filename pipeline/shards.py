@@ -1,0 +1,84 @@
+"""Parquet shards as the Hugging Face `datasets` library reads them: numbered files that know their features."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# Rows per row group: what a reader must hold at once to see one image.
+GROUP = 64
+
+
+class ShardWriter:
+    """Writes rows to folder/<stem>-00000-of-0000N.parquet, `rows_per_shard` each; at least one file, empty without rows.
+
+    Used as a context manager: names are final when it closes. The same rows give the same bytes.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, rows_per_shard: int, stem: str = "train") -> None:
+        self.folder, self.rows_per_shard, self.stem = folder, rows_per_shard, stem
+        self.schema = schema.with_metadata({b"huggingface": huggingface_metadata(schema)})
+        self.rows = 0
+        self._group: list[dict[str, Any]] = []
+        self._parts: list[Path] = []
+        self._file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> ShardWriter:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a row, a dict by column."""
+        self._group.append(row)
+        self.rows += 1
+        full = self.rows % self.rows_per_shard == 0
+        if full or len(self._group) == GROUP:
+            self._flush()
+        if full:
+            self._close()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None and (self._group or not self._parts):
+            self._flush()
+        self._close()
+        if kind is None:
+            for number, part in enumerate(self._parts):
+                part.replace(self.folder / f"{self.stem}-{number:05d}-of-{len(self._parts):05d}.parquet")
+
+    def _flush(self) -> None:
+        if self._file is None:
+            self._parts.append(self.folder / f".{self.stem}-{len(self._parts):05d}.part")
+            self._file = pq.ParquetWriter(self._parts[-1], self.schema, compression="zstd")
+        self._file.write_table(pa.Table.from_pylist(self._group, schema=self.schema))
+        self._group = []
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def huggingface_metadata(schema: pa.Schema) -> bytes:
+    """The value of the schema metadata key `huggingface`: {"info": {"features": ...}} (`datasets`, Features.from_arrow_schema).
+
+    A list is written as `Sequence`, which every version of the library reads; a struct named image is an image.
+    """
+    return json.dumps({"info": {"features": {field.name: _feature(field) for field in schema}}}).encode()
+
+
+def _feature(field: pa.Field) -> dict[str, Any]:
+    if field.name == "image":
+        return {"_type": "Image"}
+    return _of_type(field.type)
+
+
+def _of_type(kind: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_list(kind):
+        return {"feature": _of_type(kind.value_type), "_type": "Sequence"}
+    names = {pa.float64(): "float64", pa.int64(): "int64", pa.string(): "string", pa.bool_(): "bool", pa.binary(): "binary"}
+    return {"dtype": names[kind], "_type": "Value"}
