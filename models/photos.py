@@ -50,7 +50,7 @@ class Source:
 
     weight: share of the samples. outside_weight: loss weight where no labelled person stands (0 masks it; 1 where everybody
     is labelled; between where bystanders may be unlabelled, for they are far rarer than background). unlabelled_weight: loss
-    weight of a joint without label inside its person's box (1 where "no label" means "not there", as in exact synthetic labels).
+    weight of a joint without label inside its person's box (1 where it means "not there", as in exact synthetic labels).
     """
 
     folder: str

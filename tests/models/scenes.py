@@ -26,7 +26,8 @@ def standing(size_wh: tuple[int, int], rng: np.random.Generator) -> NDArray[np.f
     """(17, 2) a stick person upright and facing us (its left on the picture's right), a little different each time."""
     shares = [
         (0.5, 0.1), (0.54, 0.08), (0.46, 0.08), (0.58, 0.1), (0.42, 0.1), (0.65, 0.22), (0.35, 0.22), (0.72, 0.38),
-        (0.28, 0.38), (0.75, 0.52), (0.25, 0.52), (0.6, 0.52), (0.4, 0.52), (0.62, 0.72), (0.38, 0.72), (0.63, 0.92), (0.37, 0.92),
+        (0.28, 0.38), (0.75, 0.52), (0.25, 0.52), (0.6, 0.52), (0.4, 0.52), (0.62, 0.72), (0.38, 0.72),
+        (0.63, 0.92), (0.37, 0.92),
     ]  # fmt: skip
     return (np.array(shares) + rng.normal(0, 0.01, (17, 2))) * np.array(size_wh)
 
