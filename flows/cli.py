@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import typer
@@ -25,9 +25,18 @@ app = typer.Typer(
 )
 
 
-for _command in (cli_session.demo, cli_session.simulate, cli_session.new, cli_session.run, cli_session.status):
-    app.command()(_command)
-for _command in (cli_data.detect, cli_data.export, cli_machine.serve, cli_machine.doctor):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    cli_session.demo,
+    cli_session.simulate,
+    cli_session.new,
+    cli_session.run,
+    cli_session.status,
+    cli_data.detect,
+    cli_data.export,
+    cli_machine.serve,
+    cli_machine.doctor,
+)
+for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(cli_data.evaluate, name="evaluate")
 app.add_typer(cli_data.train, name="train")

@@ -19,6 +19,8 @@ from pipeline.job import STAGES, build_dataset
 from pipeline.store import Ref, Slot, Store
 from pipeline.types import Artefact
 
+_UNREADABLE: tuple[type[Exception], ...] = (*EXPECTED_ERRORS, OSError, LookupError)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -79,7 +81,7 @@ class Inspector:
             artefact = Artefact(stage, answer.slot.path, answer.slot.digest, 0)
             why = failure or why_stale(answer.slot)
             self._tell(stage, ref, "failed" if failure else "stale" if why else "missing", why)
-        except (*EXPECTED_ERRORS, OSError, LookupError) as error:
+        except _UNREADABLE as error:
             # Its inputs cannot be read: because they are not made yet, or because raw files are gone.
             artefact = Artefact(stage, self.store.root / "unknown", f"unknown-{stage}-{ref.clip}-{ref.part}", 0)
             waiting = ref.inputs and not all(made.path.exists() for made in ref.inputs)
@@ -111,7 +113,7 @@ def finished(root: Path | str, stages: Sequence[str]) -> list[tuple[Ref, Artefac
 
 def why_stale(slot: Slot) -> str:
     """What differs from the nearest result made before for the same stage, clip and part; "" when there is none."""
-    differences = [list(_differences(old, slot.provenance)) for old in _older(slot)]
+    differences: list[tuple[str, ...]] = [tuple(_differences(old, slot.provenance)) for old in _older(slot)]
     return "; ".join(min(differences, key=len)) if differences else ""
 
 

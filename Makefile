@@ -1,0 +1,43 @@
+# make demo    makes .venv, installs, and runs the main job on a virtual session
+# make test    makes .venv, installs, and runs the tests, the linter and the type checker
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# Bodies for the virtual studio. Without its dependencies: warp-lang (150 MB) is for its GPU path, which posemill does not take.
+ANNY := anny==0.6.2
+# Tests and stages are many small pieces of work: more threads than cores only wait for each other.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test test-all lint serve clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml Makefile
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "posemill needs Python 3.11 or 3.12, found %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/pip install -q --no-deps $(ANNY)
+	$(BIN)/posemill doctor --fix
+	touch $@
+
+demo: install
+	$(BIN)/posemill demo --out demo
+
+test: install lint
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-all: install lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: install
+	$(BIN)/posemill serve
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
