@@ -113,8 +113,9 @@ def finished(root: Path | str, stages: Sequence[str]) -> list[tuple[Ref, Artefac
 
 def why_stale(slot: Slot) -> str:
     """What differs from the nearest result made before for the same stage, clip and part; "" when there is none."""
-    differences: list[tuple[str, ...]] = [tuple(_differences(old, slot.provenance)) for old in _older(slot)]
-    return "; ".join(min(differences, key=len)) if differences else ""
+    differences = [tuple(_differences(old, slot.provenance)) for old in _older(slot)]
+    nearest: tuple[str, ...] = min(differences, key=len, default=())
+    return "; ".join(nearest)
 
 
 def _older(slot: Slot) -> Iterator[dict[str, Any]]:
