@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,26 @@ MIN_JOINTS = 8  # a person with fewer is no subject of a crop
 MIN_SIDE_PX = 48  # smaller crops would be enlarged more than they show
 MARGINS = (0.12, 0.35)  # crops are widened by something between, so that people are of several sizes
 
-Example = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], str]
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A square (S, S, 3) with its pose map, the pose map of its mirror image, its people (P, J, 2) in px, and its caption."""
+
+    image: NDArray[np.uint8]
+    pose_map: NDArray[np.uint8]
+    mirrored_map: NDArray[np.uint8]
+    xy_px: Array
+    caption: str
 
 
-def read_training_images(folder: Path, size_px: int, crops_per_person: int = 1, seed: int = 0) -> TrainingImages:
+def read_examples(folder: Path, size_px: int, crops_per_person: int = 1, seed: int = 0, held_out: int = 0) -> list[Example]:
     """Square crops around each person and around all people of each image of FOLDER/annotations.json.
 
-    Raises InputError when the folder is not in COCO layout or holds no usable person.
+    held_out: leave out the last so many images, or with a minus sign take only those. Raises InputError when the folder is not
+    in COCO layout or holds no usable person.
     """
     images, people = _read_annotations(Path(folder))
+    images = images[held_out:] if held_out < 0 else images[: len(images) - held_out]
     found: list[Example] = []
     with progress("read images", len(images), "images") as advance:
         for record in images:
@@ -42,8 +54,17 @@ def read_training_images(folder: Path, size_px: int, crops_per_person: int = 1, 
             advance(1)
     if not found:
         raise InputError(f"{folder}: no person with at least {MIN_JOINTS} labelled joints; nothing to train on")
-    shown, maps, mirrored, captions = zip(*found, strict=True)
-    return TrainingImages(np.stack(shown), np.stack(maps), np.stack(mirrored), tuple(captions))
+    return found
+
+
+def training_images(examples: Sequence[Example]) -> TrainingImages:
+    """Examples as the arrays that training takes."""
+    return TrainingImages(
+        np.stack([example.image for example in examples]),
+        np.stack([example.pose_map for example in examples]),
+        np.stack([example.mirrored_map for example in examples]),
+        tuple(example.caption for example in examples),
+    )
 
 
 def _examples(image: NDArray[np.uint8], xy_px: Array, size_px: int, each: int, draw: np.random.Generator) -> Iterator[Example]:
@@ -58,7 +79,7 @@ def _examples(image: NDArray[np.uint8], xy_px: Array, size_px: int, each: int, d
 
 
 def _example(image: NDArray[np.uint8], xy_px: Array, crop: Crop, topology: Topology = COCO17) -> Example:
-    """The square, its pose map, the pose map of its mirror image, and its caption; people outside the square do not count."""
+    """What the square shows; people outside of it do not count."""
     shown, joints = crop.cut(image), crop.to_crop(xy_px)
     outside = (joints < -0.5) | (joints > crop.size_px - 0.5)
     joints[outside.any(-1)] = np.nan
@@ -66,7 +87,7 @@ def _example(image: NDArray[np.uint8], xy_px: Array, crop: Crop, topology: Topol
     joints = joints[np.argsort(-_extent(joints))]  # the largest person gives the caption its clothes
     mirrored = joints[:, list(topology.mirror)] * (-1, 1) + (crop.size_px - 1, 0)
     size_wh = (crop.size_px, crop.size_px)
-    return shown, pose_map(joints, size_wh), pose_map(mirrored, size_wh), describe(shown, joints)
+    return Example(shown, pose_map(joints, size_wh), pose_map(mirrored, size_wh), joints, describe(shown, joints))
 
 
 def _extent(joints: Array) -> Array:

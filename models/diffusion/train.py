@@ -258,5 +258,6 @@ def _digest(data: TrainingImages, shape: GeneratorShape, settings: TrainSettings
     """What the training is of. Lengths of phases and saving are left out: a training may be made longer."""
     kept = {k: v for k, v in asdict(settings).items() if not k.endswith("_steps") and k != "save_every"}
     digest = hashlib.sha256(json.dumps([shape.to_dict(), kept, data.captions]).encode())
-    digest.update(np.ascontiguousarray(data.images).data)
+    for array in (data.images, data.pose_maps, data.mirrored_maps):
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

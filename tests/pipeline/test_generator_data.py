@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.generator_data import read_training_images
+from pipeline.generator_data import read_examples, training_images
 from tests.pipeline.test_conditions import standing
 
 
@@ -26,16 +26,16 @@ def write_coco(folder: Path, people: np.ndarray) -> Path:
 
 def test_each_person_and_the_whole_group_become_examples(tmp_path: Path) -> None:
     people = np.concatenate([standing(40), standing(110)])
-    data = read_training_images(write_coco(tmp_path / "d", people), 64)
+    data = training_images(read_examples(write_coco(tmp_path / "d", people), 64))
     assert data.images.shape == (3, 64, 64, 3)
     assert data.captions[2].startswith("two people in a red top")
-    again = read_training_images(tmp_path / "d", 64)
+    again = training_images(read_examples(tmp_path / "d", 64))
     assert (again.images == data.images).all()
     assert (again.pose_maps == data.pose_maps).all()
 
 
 def test_the_mirrored_map_is_the_map_of_the_mirrored_person(tmp_path: Path) -> None:
-    data = read_training_images(write_coco(tmp_path / "d", standing(80)), 64)
+    data = training_images(read_examples(write_coco(tmp_path / "d", standing(80)), 64))
     # a person seen from the front and symmetric looks the same in a mirror, left and right exchanged
     flipped, mirrored = data.pose_maps[0, :, ::-1].astype(int), data.mirrored_maps[0].astype(int)
     assert np.abs(mirrored - data.pose_maps[0]).mean() < 0.2 * np.abs(flipped - mirrored).mean()
@@ -43,17 +43,26 @@ def test_the_mirrored_map_is_the_map_of_the_mirrored_person(tmp_path: Path) -> N
 
 def test_a_folder_of_another_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="annotations.json: not found"):
-        read_training_images(tmp_path, 64)
+        read_examples(tmp_path, 64)
     (tmp_path / "annotations.json").write_text('{"images": []}')
     with pytest.raises(InputError, match="not COCO keypoint annotations"):
-        read_training_images(tmp_path, 64)
+        read_examples(tmp_path, 64)
     (tmp_path / "annotations.json").write_text('{"images": [], "annotations": []}')
     with pytest.raises(InputError, match="nothing to train on"):
-        read_training_images(tmp_path, 64)
+        read_examples(tmp_path, 64)
 
 
 def test_an_image_that_is_named_but_not_there_is_refused(tmp_path: Path) -> None:
     folder = write_coco(tmp_path / "d", standing())
     (folder / "images" / "a.png").unlink()
     with pytest.raises(InputError, match=r"images/a\.png: named in annotations\.json but not there"):
-        read_training_images(folder, 64)
+        read_examples(folder, 64)
+
+
+def test_images_held_out_are_the_others(tmp_path: Path) -> None:
+    folder = write_coco(tmp_path / "d", standing(80))
+    said = json.loads((folder / "annotations.json").read_text())
+    said["images"].append({"id": 9, "file_name": "a.png"})
+    said["annotations"].append({**said["annotations"][0], "id": 5, "image_id": 9})
+    (folder / "annotations.json").write_text(json.dumps(said))
+    assert [len(read_examples(folder, 64, held_out=count)) for count in (0, 1, -1)] == [2, 1, 1]

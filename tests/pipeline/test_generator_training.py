@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.diffusion.controlnet import load_generator
+from models.diffusion.train import TrainSettings
+from pipeline.config import AugmentConfig
+from pipeline.errors import InputError
+from pipeline.generator_data import read_examples
+from pipeline.generator_training import generate_examples, judge_images, sheet, train_from_folder
+from pipeline.samples import decode_image
+from tests.models.diffusion.tiny import TINY
+from tests.pipeline.test_augment import NOBODY, Finds
+from tests.pipeline.test_conditions import standing
+from tests.pipeline.test_generator_data import write_coco
+
+SETTINGS = TrainSettings(autoencoder_steps=2, denoiser_steps=2, controlnet_steps=2, batch=2, save_every=1)
+CONFIG = AugmentConfig(steps=2)
+
+
+def test_a_folder_of_labelled_images_becomes_a_generator(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "d", np.concatenate([standing(40), standing(110)]))
+    folder = train_from_folder(data, tmp_path / "run", SETTINGS, TINY, held_out=0)
+    examples = read_examples(data, TINY.size_px)
+    images, kept = generate_examples(load_generator(folder), examples, CONFIG)
+    assert images.shape == (3, 32, 32, 3)
+    assert kept == examples
+    assert decode_image(sheet(examples, images, columns=3)).shape == (96, 96, 3)
+
+
+def test_training_refuses_the_checkpoints_of_other_data(tmp_path: Path) -> None:
+    train_from_folder(write_coco(tmp_path / "a", standing(40)), tmp_path / "run", SETTINGS, TINY, held_out=0)
+    with pytest.raises(InputError, match="other settings or data"):
+        train_from_folder(write_coco(tmp_path / "b", 0.9 * standing(80)), tmp_path / "run", SETTINGS, TINY, held_out=0)
+
+
+def test_a_judgement_is_one_where_everybody_is_found_and_zero_where_nobody_is(tmp_path: Path) -> None:
+    examples = read_examples(write_coco(tmp_path / "d", standing(40)), 32)
+    images = np.stack([example.image for example in examples])
+    assert judge_images(images, examples, Finds(examples[0].xy_px), CONFIG).figures() == {
+        "images": 1,
+        "mean_oks": 1.0,
+        "accepted": 1.0,
+    }
+    assert judge_images(images, examples, NOBODY, CONFIG).oks == 0
