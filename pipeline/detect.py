@@ -94,7 +94,8 @@ def run(store: Store, ref: Ref, config: DetectConfig) -> Artefact:
             poses.append(pose)
             advance(1)
     rows = list(poses2d_rows(poses))
-    figures = summarise(ref.part, poses, len(instants_of(ref.only("ingest").path))) | told
+    short = {name: value[:12] if name.endswith("sha256") else value for name, value in told.items()}
+    figures = summarise(ref.part, poses, len(instants_of(ref.only("ingest").path))) | short
     return slot.commit(lambda path: write_rows(path, rows, POSES2D), len(rows), figures)
 
 
