@@ -1,0 +1,84 @@
+import base64
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import session_config
+from pipeline.job import LocalRunner
+from pipeline.job import build_dataset as call_stages
+from pipeline.store import Store
+from tests.flows.fakes import FakeStage, make_session
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+Stages = dict[str, FakeStage]
+
+
+def _artifacts() -> dict[str, list]:
+    from prefect.client.orchestration import get_client
+
+    found: dict[str, list] = {}
+    with get_client(sync_client=True) as client:
+        for artifact in client.read_artifacts():
+            found.setdefault(artifact.key, []).append(artifact)
+    return found
+
+
+def test_the_flow_does_what_a_plain_run_does_and_finds_it_done(session: Path, stages: Stages) -> None:
+    from flows.build_dataset import build_dataset
+
+    dataset = build_dataset(str(session))
+    assert dataset == str(session / "export" / "dataset")
+    made = {name: stage.calls for name, stage in stages.items()}
+    assert made == {"calibrate": 1, "rectify": 0, "detect": 2, "reconstruct": 1, "audit": 1, "augment": 1, "export": 1}
+    store = Store(session)
+    runner = LocalRunner(store)
+    call_stages(store, session_config(store.session), runner)
+    assert all(step.skipped for step in runner.steps)
+
+
+def test_a_reviewer_sees_results_contact_sheets_and_progress(tmp_path: Path, stages: Stages) -> None:
+    from flows.build_dataset import build_dataset
+
+    build_dataset(str(make_session(tmp_path / "seen")))
+    artifacts = _artifacts()
+    assert "| detect" in artifacts["results-seen"][0].data or "detect" in str(artifacts["results-seen"][0].data)
+    for camera in ("cam1", "cam2"):
+        markdown = artifacts[f"contact-sheet-seen-walk-{camera}"][0].data
+        picture = markdown.split("data:image/jpeg;base64,")[1].split(")")[0]
+        assert base64.b64decode(picture).startswith(b"\xff\xd8")
+        assert len(markdown) <= 500_000
+    assert artifacts["detect-cam1"][0].data == 100.0
+    assert "6/6 frames" in artifacts["detect-cam1"][0].description
+
+
+def test_the_run_is_named_after_session_and_preset(tmp_path: Path, stages: Stages) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.build_dataset import build_dataset
+
+    build_dataset(str(make_session(tmp_path / "named")), preset="default")
+    with get_client(sync_client=True) as client:
+        names = [run.name for run in client.read_flow_runs()]
+    assert any(name.startswith("named, default, ") for name in names)
+
+
+def test_a_stage_that_fails_fails_the_run_with_its_message(session: Path, stages: Stages) -> None:
+    from flows.build_dataset import build_dataset
+
+    stages["audit"].broken = "no skeleton passed"
+    state = build_dataset(str(session), return_state=True)
+    assert state.is_failed()
+    assert "no skeleton passed" in state.message
+    assert stages["augment"].calls == 0
+
+
+def test_every_session_has_its_turn_when_one_fails(tmp_path: Path, stages: Stages) -> None:
+    from flows.build_dataset import build_sessions
+
+    make_session(tmp_path / "b-good")
+    broken = make_session(tmp_path / "a-broken")
+    (broken / "cam1.mp4").unlink()
+    state = build_sessions(str(tmp_path), return_state=True)
+    assert state.is_failed()
+    assert "1 of 2 sessions failed: a-broken" in state.message
+    assert (tmp_path / "b-good" / "export" / "dataset").is_dir()
