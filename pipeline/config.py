@@ -52,6 +52,7 @@ class RectifyConfig(Section):
     max_row_error_px: float = Field(1.0, gt=0, description="corners of a rectified pair may differ by this much in rows")
     num_disparities: int = Field(128, gt=0, multiple_of=16, description="search range of the disparity, in px")
     depth_every: int = Field(30, gt=0, description="one point cloud every so many instants")
+    max_depth_m: float = Field(20.0, gt=0, description="points further than this from the left camera are left out, in m")
     voxel_m: float = Field(0.01, gt=0, description="voxel size that point clouds are thinned to, in m")
 
 
