@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import JsonOption, answering, new_table, rows_table, say
+from flows.terminal import JsonOption, PresetOption, SetOption, Texts, answering, new_table, rows_table, say
 
-Texts = list[str]
 WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped weights, or a .safetensors file.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, help="Long side of the image given to the network, in px.")]
 FlipOption = Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored image.")]
@@ -80,29 +79,35 @@ def _say_photos(done: int, total: int) -> None:
 
 @evaluate.command("poses3d")
 def evaluate_poses3d(
-    session: Annotated[Path, typer.Argument(help="A session with truth/, as made by `posemill simulate` and run.")],
+    session: Annotated[Path, typer.Argument(help="A session with truth/, as `posemill demo` makes it.")],
+    settings: SetOption = [],  # noqa: B006
+    preset: PresetOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """MPJPE and PA-MPJPE (mm) of a finished run against the truth, and the people missed."""
-    _evaluate_truth(session, "people", as_json)
+    with answering(as_json) as answer:
+        from pipeline.demo import compare_people
+        from pipeline.status import finished
+
+        rows = compare_people(session / "truth", finished(session, ("calibrate", "reconstruct", "audit"), preset, settings))
+        answer.values |= {"session": str(session), "people": rows}
+        answer.show(rows_table(rows))
 
 
 @evaluate.command("calibration")
 def evaluate_calibration(
-    session: Annotated[Path, typer.Argument(help="A session with truth/, as made by `posemill simulate` and run.")],
+    session: Annotated[Path, typer.Argument(help="A session with truth/, as `posemill demo` makes it.")],
+    settings: SetOption = [],  # noqa: B006
+    preset: PresetOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Rotation (deg) and centre (mm) errors of the solved cameras against the truth."""
-    _evaluate_truth(session, "cameras", as_json)
-
-
-def _evaluate_truth(session: Path, which: str, as_json: bool) -> None:
     with answering(as_json) as answer:
-        from pipeline.demo import compare_with_truth
+        from pipeline.demo import compare_cameras
         from pipeline.status import finished
 
-        rows = compare_with_truth(session / "truth", finished(session, ("calibrate", "reconstruct", "audit")))[which]
-        answer.values |= {"session": str(session), which: rows}
+        rows = compare_cameras(session / "truth", finished(session, ("calibrate",), preset, settings))
+        answer.values |= {"session": str(session), "cameras": rows}
         answer.show(rows_table(rows))
 
 

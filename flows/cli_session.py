@@ -9,14 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import Answer, JsonOption, answering, rows_table, say, say_step, standings_table, step_values, steps_table
+from flows.terminal import (
+    Answer,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    Texts,
+    answering,
+    rows_table,
+    say,
+    say_step,
+    standings_table,
+    step_values,
+    steps_table,
+)
 
 LayoutOption = Annotated[str, typer.Option("--layout", metavar="COLUMNSxROWS", help="Tiles of --tiled: 2x2, 4x1 or 1x4.")]
-Texts = list[str]
 SessionArgument = Annotated[Path, typer.Argument(help="Folder of the session (with session.yaml).")]
 CamerasOption = Annotated[Texts, typer.Option("--camera", metavar="NAME=SOURCE", help="Video or image folder; repeatable.")]
-SetOption = Annotated[Texts, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change one setting; repeatable.")]
-PresetOption = Annotated[str, typer.Option("--preset", help="Settings to start from; default: the session's own preset.")]
 
 
 def demo(
@@ -26,7 +36,7 @@ def demo(
     """A virtual session, from filming to dataset, with its errors against the truth. Safe to repeat."""
     with answering(as_json) as answer:
         from pipeline.config import session_config
-        from pipeline.demo import compare_with_truth, make_demo_session
+        from pipeline.demo import compare_cameras, compare_people, make_demo_session
         from pipeline.job import LocalRunner, build_dataset
         from pipeline.store import Store
 
@@ -36,7 +46,8 @@ def demo(
         with store.lock():
             build_dataset(store, session_config(store.session), runner)
         tell_run(answer, out, runner.steps)
-        errors = compare_with_truth(out / "truth", runner.made)
+        truth = out / "truth"
+        errors = {"cameras": compare_cameras(truth, runner.made), "people": compare_people(truth, runner.made)}
         answer.values["errors"] = errors
         answer.show("", "errors against the truth:", *map(rows_table, errors.values()))
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pipeline.job import Step
     from pipeline.status import Standing
 
+Texts = list[str]
+SetOption = Annotated[Texts, typer.Option("--set", metavar="STAGE.KEY=VALUE", help="Change one setting; repeatable.")]
+PresetOption = Annotated[str, typer.Option("--preset", help="Settings to start from; default: the session's own preset.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
 
 
@@ -202,20 +205,19 @@ def new_table(*columns: str) -> Table:
     return table
 
 
-def figures(summary: Mapping[str, Any], prefix: str = "") -> str:
-    """A summary as one line of `name value` pairs; reals with four digits, nested figures as `outer.inner`."""
-    words = []
-    for name, value in summary.items():
-        if isinstance(value, Mapping):
-            words.append(figures(value, f"{prefix}{name}."))
-        else:
-            words.append(f"{prefix}{name} {_short(value)}")
-    return ", ".join(word for word in words if word)
+def figures(summary: Mapping[str, Any]) -> str:
+    """A summary as one line of `name value` pairs; reals with four digits, figures of several cameras once where they agree."""
+    return ", ".join(f"{name} {_short(value)}" for name, value in summary.items() if value not in ("", None))
 
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        words = {name: _short(each) for name, each in value.items()}
+        if len(words) > 1 and len(set(words.values())) == 1:
+            return next(iter(words.values()))
+        return " ".join(f"{name} {word}" for name, word in words.items()) or "none"
     if isinstance(value, list | tuple):
         return " ".join(_short(one) for one in value) or "none"
     return str(value)

@@ -63,21 +63,28 @@ def _request(root: Path, clip: str, **more: Any) -> Request:
     return Request(tiled=str(folder / "fourway.mp4"), stereo=str(folder / "stereo.mp4"), clip=clip, **more)
 
 
-def compare_with_truth(truth: Path, made: Iterable[tuple[Ref, Artefact]]) -> dict[str, list[dict[str, Any]]]:
-    """Errors of a finished run of the demo session: cameras, and people before and after the audit, in the true world."""
-    by_stage = {artefact.kind: artefact for _, artefact in made}
-    rig, true_rig = read_rig(by_stage["calibrate"]), load_rig(truth / "rig.yaml")
-    skeletons = skeletons3d_from_rows(read_rows(by_stage["reconstruct"].path))
-    accepted = keep_accepted(skeletons, read_rows(by_stage["audit"].path))
-    truth_from_world = world_motion(rig, true_rig)
+Made = Iterable[tuple[Ref, Artefact]]
+
+
+def compare_cameras(truth: Path, made: Made) -> list[dict[str, Any]]:
+    """Rotation (deg) and centre (mm) error of every camera of a run, after the best rigid motion of the world."""
+    rig = read_rig(_of_stage(made, "calibrate"))
+    return [asdict(error) for error in compare_rigs(rig, load_rig(truth / "rig.yaml"))]
+
+
+def compare_people(truth: Path, made: Made) -> list[dict[str, Any]]:
+    """Errors (mm) of the skeletons of a run before and after the audit, in the world of the truth."""
+    made = list(made)
+    truth_from_world = world_motion(read_rig(_of_stage(made, "calibrate")), load_rig(truth / "rig.yaml"))
+    skeletons = skeletons3d_from_rows(read_rows(_of_stage(made, "reconstruct").path))
+    accepted = keep_accepted(skeletons, read_rows(_of_stage(made, "audit").path))
     people = true_joints(read_rows(truth / "joints.parquet"))
-    return {
-        "cameras": [asdict(error) for error in compare_rigs(rig, true_rig)],
-        "people": [
-            asdict(people_error("reconstructed", skeletons, people, truth_from_world)),
-            asdict(people_error("accepted", accepted, people, truth_from_world)),
-        ],
-    }
+    kinds = {"reconstructed": skeletons, "accepted": accepted}
+    return [asdict(people_error(name, kind, people, truth_from_world)) for name, kind in kinds.items()]
+
+
+def _of_stage(made: Made, stage: str) -> Artefact:
+    return next(artefact for _, artefact in made if artefact.kind == stage)
 
 
 def world_motion(rig: Rig, truth: Rig) -> Rigid:

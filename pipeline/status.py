@@ -99,11 +99,13 @@ def status(store: AskedStore, config: Config) -> list[Standing]:
     return inspector.standings
 
 
-def finished(root: Path | str, stages: Sequence[str]) -> list[tuple[Ref, Artefact]]:
-    """Every result of a session that is done under its own settings. Raises InputError when one of `stages` is not done."""
+def finished(
+    root: Path | str, stages: Sequence[str], preset: str = "", settings: Sequence[str] = ()
+) -> list[tuple[Ref, Artefact]]:
+    """Every result of a session that is done under its settings. Raises InputError when one of `stages` is not done."""
     store = AskedStore(root)
     inspector = Inspector(store)
-    build_dataset(store, session_config(store.session), inspector)
+    build_dataset(store, session_config(store.session, preset, settings), inspector)
     for at in inspector.standings:
         if at.stage in stages and at.state != "done":
             name = " ".join(word for word in (at.stage, at.clip, at.part) if word)
