@@ -21,14 +21,14 @@ from calibration.formats import save_rig
 from calibration.intrinsics import IntrinsicsReport, calibrate_from_images, calibrate_intrinsics
 from calibration.quality import check_cameras, require
 from calibration.rig import Rig
-from calibration.transforms import scale_px
+from calibration.transforms import rotation_angle_rad, scale_px
 from pipeline.boards import corners_in_clip, no_board, photos
 from pipeline.calibration_report import write_report
 from pipeline.config import CalibrateConfig
 from pipeline.errors import InputError, StageError
 from pipeline.ingest import fingerprint
 from pipeline.probe import Image
-from pipeline.rigs import by, check_sizes, import_rig, read_rig
+from pipeline.rigs import by, check_sizes, import_rig, posed_like, read_rig
 from pipeline.session import Session, Source, resolve
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
@@ -50,11 +50,13 @@ class Lens:
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """A rig with its evidence: lenses by camera, and the report of the poses when they were solved here."""
+    """A rig with its evidence: lenses by camera, the report of the poses when they were solved here, and how far imported
+    poses were turned to fit lenses solved anew (`rigs.posed_like`)."""
 
     rig: Rig
     lenses: dict[str, Lens] = field(default_factory=dict)
     poses: CalibrationReport | None = None
+    turned_deg: dict[str, float] = field(default_factory=dict)
 
 
 def run(store: Store, ref: Ref, config: CalibrateConfig) -> Artefact:
@@ -130,8 +132,15 @@ def calibrate(store: Store, frames: Artefact | None, config: CalibrateConfig) ->
         )
     for name, lens in lenses.items():
         _same_size(lens.camera, imported[name])
-    cameras = tuple(lenses[name].camera.with_pose(imported[name].cam_from_world) for name in session.cameras)
-    return Calibrated(Rig(cameras, session.stereo_pairs), lenses)
+    cameras = tuple(posed_like(lenses[name].camera, imported[name]) for name in session.cameras)
+    turns = {camera.name: _turn_deg(camera, imported[camera.name]) for camera in cameras}
+    return Calibrated(Rig(cameras, session.stereo_pairs), lenses, turned_deg={k: v for k, v in turns.items() if v})
+
+
+def _turn_deg(camera: Camera, imported: Camera) -> float:
+    """How far a camera was turned from its imported pose to fit its new lens; 0 for the imported lens itself."""
+    angle_rad = rotation_angle_rad(camera.cam_from_world.R, imported.cam_from_world.R)
+    return round(float(np.rad2deg(angle_rad)), 4)
 
 
 def _board(session: Session) -> Board:
@@ -259,6 +268,7 @@ def _summary(made: Calibrated) -> dict[str, Any]:
         "rms_px": _rms_px(made),
         "fx_px": {camera.name: round(float(camera.K[0, 0]), 2) for camera in made.rig.cameras},
         "detectors": figures,
+        "turned_deg": made.turned_deg,
     }
 
 

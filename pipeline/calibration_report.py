@@ -83,8 +83,8 @@ def _per_view(report: IntrinsicsReport) -> str:
 
 def _poses(made: Calibrated) -> str:
     if made.poses is None:
-        rows = [(c.name, *(float(v) for v in c.centre_m)) for c in made.rig.cameras]
-        return _table("Camera positions (imported)", ("camera", "x m", "y m", "z m"), rows)
+        rows = [(c.name, *(float(v) for v in c.centre_m), made.turned_deg.get(c.name, 0.0)) for c in made.rig.cameras]
+        return _table("Poses (imported)", ("camera", "x m", "y m", "z m", "turned to fit its new lens, degrees"), rows)
     poses = made.poses
     sigma = zip(made.rig.cameras, poses.cameras, poses.centre_sigma_mm, poses.rotation_sigma_mrad, strict=True)
     solved = [

@@ -12,6 +12,7 @@ import numpy as np
 from calibration.camera import Camera
 from calibration.formats import load_rig
 from calibration.rig import Rig
+from calibration.transforms import Rigid
 from pipeline.errors import InputError
 from pipeline.types import Artefact
 
@@ -39,6 +40,21 @@ def import_rig(path: Path, names: Sequence[str]) -> Rig:
 
 def _name_key(name: str) -> tuple[str, ...]:
     return tuple(part.lstrip("0") for part in re.findall(r"[a-z]+|\d+", name.lower()))
+
+
+def posed_like(lens: Camera, imported: Camera) -> Camera:
+    """`lens` (solved anew) at the imported centre, turned so that its pixels see the directions they saw in `imported`.
+
+    A pose belongs to the lens it was solved with: a principal point 27 px further left is answered by a camera turned by a
+    degree. Least squares over a grid of unit rays (Kabsch 1976); the same lens keeps the imported pose.
+    """
+    xs, ys = (np.linspace(0, side - 1, 9) for side in imported.size_wh)
+    grid_px = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
+    rays = [np.insert(camera.undistort(grid_px), 2, 1.0, axis=1) for camera in (imported, lens)]
+    before, after = (ray / np.linalg.norm(ray, axis=1, keepdims=True) for ray in rays)
+    u, _, vt = np.linalg.svd(after.T @ before)
+    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    return lens.with_pose(Rigid(turn, np.zeros(3)) @ imported.cam_from_world)
 
 
 def check_sizes(rig: Rig, ingest: Artefact, clip: str) -> None:

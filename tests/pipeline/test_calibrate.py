@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.board import Board, find_corners
+from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.formats import load_rig, save_rig
 from calibration.quality import compare_rigs
@@ -20,7 +21,7 @@ from pipeline.calibrate import choose_instants, read_rig
 from pipeline.config import CalibrateConfig, IngestConfig
 from pipeline.errors import InputError, StageError
 from pipeline.new_session import Request, new_session
-from pipeline.rigs import fit, import_rig
+from pipeline.rigs import fit, import_rig, posed_like
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 from tests.pipeline.footage import numbered_video, write_video
@@ -187,6 +188,21 @@ def test_with_an_image_origin_the_clip_is_accepted(tmp_path: Path) -> None:
     frames = _ingested(store)
     assert calibrate.run(store, Ref(frames), CONFIG).rows == 2
     assert frames[0].summary["image_origin_px"] == {"cam1": [4.0, 0.0], "cam2": [0.0, 0.0]}
+
+
+def test_a_new_lens_turns_its_camera_until_it_sees_the_same_directions() -> None:
+    imported = _rig()["cam1"]
+    shifted = imported.K + np.array([[0, 0, 9], [0, 0, -5], [0, 0, 0]])
+    lens = Camera("cam1", SIZE, shifted, np.zeros(5), "brown")
+    posed = posed_like(lens, imported)
+    assert np.allclose(posed.centre_m, imported.centre_m)
+    points_m = np.random.default_rng(0).uniform(-0.3, 0.3, (50, 3)) + [0, 0, 0.9]
+    unturned = lens.with_pose(imported.cam_from_world)
+    moved_px, error_px = (np.linalg.norm(c.project(points_m) - imported.project(points_m), axis=1) for c in (unturned, posed))
+    assert moved_px.mean() > 10
+    # What is left is the tilt of the image plane: 9 px of 330 px times the field's tangent (0.5) squared.
+    assert error_px.max() < 9 * 0.5**2
+    assert np.allclose(posed_like(imported, imported).cam_from_world.R, imported.cam_from_world.R, atol=1e-12)
 
 
 def test_a_contained_image_is_centred_and_keeps_its_shape() -> None:
