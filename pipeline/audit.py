@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.skeleton import Topology
 from pipeline.config import AuditConfig
@@ -18,7 +19,7 @@ from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
 VERSION = "1"
 
-GATES = ("joints", "error", "limb length", "limb deviation", "angle")
+GATES = ("joints", "views", "error", "limb length", "limb deviation", "angle")
 # A knee whose hip axis runs along the thigh (legs spread wide) has no front to speak of: sine of the least angle between them.
 LEAST_SIDE = 0.5
 
@@ -41,8 +42,15 @@ class Verdict:
         return not self.gates
 
 
-def audit(skeletons: Sequence[Skeletons3D], config: AuditConfig, topology: Topology = DEFAULT_TOPOLOGY) -> Iterator[Verdict]:
-    """A verdict for every person at every instant; limb lengths are compared with the median of the same person."""
+def audit(
+    skeletons: Sequence[Skeletons3D], config: AuditConfig, cameras: int = 3, topology: Topology = DEFAULT_TOPOLOGY
+) -> Iterator[Verdict]:
+    """A verdict for every person at every instant; limb lengths are compared with the median of the same person.
+
+    cameras: how many filmed. Of the four coordinates of two views one alone is redundant, so a small error proves little: where
+    more cameras film, more must agree.
+    """
+    least_views = min(config.min_views, cameras)
     limbs = body_limbs(topology)
     names = [limb_name(limb, topology) for limb in limbs]
     usual_m = median_limbs_m(skeletons, limbs)
@@ -53,6 +61,7 @@ def audit(skeletons: Sequence[Skeletons3D], config: AuditConfig, topology: Topol
             deviation = np.abs(length_m / usual_m[person] - 1.0)
             found = [
                 *_joint_faults(xyz_m, config),
+                *_view_faults(instant.n_views[row], least_views),
                 *_error_faults(instant.error_px[row], config),
                 *_length_faults(length_m, names, config),
                 *_deviation_faults(length_m, usual_m[person], deviation, names, config),
@@ -133,6 +142,12 @@ def _joint_faults(xyz_m: Array, config: AuditConfig) -> Faults:
         yield "joints", f"{joints} joints, {config.min_joints} needed"
 
 
+def _view_faults(n_views: NDArray[np.int64], least: float) -> Faults:
+    views = float(n_views[n_views > 0].mean()) if (n_views > 0).any() else 0.0
+    if views < least:
+        yield "views", f"joints seen by {views:.1f} views on average, {least:g} needed"
+
+
 def _error_faults(error_px: Array, config: AuditConfig) -> Faults:
     error = _mean(error_px)
     if not error <= config.max_error_px:
@@ -186,7 +201,7 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
     skeletons = skeletons3d_from_rows(stream_rows(ref.only("reconstruct").path))
     verdicts = []
     with progress(f"audit {ref.clip}", sum(map(len, skeletons)), "skeletons") as advance:
-        for verdict in audit(skeletons, config):
+        for verdict in audit(skeletons, config, len(ref.all("detect"))):
             verdicts.append(verdict)
             advance(1)
     rows = [_row(verdict) for verdict in verdicts]

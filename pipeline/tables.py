@@ -79,7 +79,7 @@ AUDIT = pa.schema(
         ("t_ns", pa.int64()),
         ("person", pa.int64()),
         ("accepted", pa.bool_()),
-        ("gates", pa.list_(pa.string())),  # those it did not pass: joints, error, limb length, limb deviation, angle
+        ("gates", pa.list_(pa.string())),  # those it did not pass: joints, views, error, limb length, limb deviation, angle
         ("reasons", pa.list_(pa.string())),  # the same in words, with numbers
         ("error_px", pa.float64()),
         ("joints", pa.int64()),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ KNEE, ANKLE, WRIST = COCO17.index("left_knee"), COCO17.index("left_ankle"), COCO
 
 
 def _instant(xyz_m: np.ndarray, t_ns: int = 0, person: int = 0, error_px: float = 2.0) -> Skeletons3D:
-    error = np.where(np.isfinite(xyz_m).all(-1), error_px, np.nan)[None]
-    return Skeletons3D(t_ns, np.array([person]), xyz_m[None], np.ones((1, 17)), error, np.full((1, 17), 4))
+    known = np.isfinite(xyz_m).all(-1)[None]
+    error, views = np.where(known, error_px, np.nan), np.where(known, 4, 0)
+    return Skeletons3D(t_ns, np.array([person]), xyz_m[None], np.ones((1, 17)), error, views)
 
 
 def _moved(joint: int, xyz_m: tuple[float, float, float]) -> np.ndarray:
@@ -45,6 +47,16 @@ def test_a_large_reprojection_error_is_told_with_both_numbers() -> None:
     [verdict] = audit([_instant(STANDING_M, error_px=22.4)], CONFIG)
     assert verdict.gates == ("error",)
     assert verdict.reasons == ("reprojection error 22.4 px above 15 px",)
+
+
+@pytest.mark.parametrize(("cameras", "accepted"), [(2, True), (3, False), (6, False)])
+def test_two_views_are_enough_only_where_two_cameras_film(cameras: int, accepted: bool) -> None:
+    seen = _instant(STANDING_M)
+    twice = replace(seen, n_views=np.full((1, 17), 2))
+    [verdict] = audit([twice], CONFIG, cameras)
+    assert verdict.accepted == accepted
+    if not accepted:
+        assert verdict.reasons == ("joints seen by 2.0 views on average, 2.5 needed",)
 
 
 def test_too_few_joints_are_counted() -> None:
@@ -115,7 +127,7 @@ def test_missing_joints_fail_no_gate_that_needs_them() -> None:
 
 def test_a_skeleton_of_nothing_is_rejected() -> None:
     [verdict] = audit([_instant(np.full((17, 3), np.nan))], CONFIG)
-    assert set(verdict.gates) == {"joints", "error"}
+    assert set(verdict.gates) == {"joints", "views", "error"}
 
 
 def test_verdicts_are_written_one_per_skeleton_and_summed_up_by_gate(tmp_path: Path) -> None:
