@@ -88,6 +88,7 @@ def new(
     intrinsics: Annotated[Texts, typer.Option("--intrinsics", metavar="NAME=FOLDER", help="Board photos.")] = [],  # noqa: B006
     detections: Annotated[Texts, typer.Option("--detections", metavar="NAME=PATH", help="Imported.")] = [],  # noqa: B006
     image_origin: Annotated[Texts, typer.Option("--image-origin", metavar="NAME=X,Y", help="In px.")] = [],  # noqa: B006
+    image_fit: Annotated[Texts, typer.Option("--image-fit", metavar="NAME=contain", help="Resized video.")] = [],  # noqa: B006
     stereo_pair: Annotated[Texts, typer.Option("--stereo-pair", metavar="LEFT,RIGHT")] = [],  # noqa: B006
     image_fps: Annotated[float | None, typer.Option("--image-fps", help="Frame rate of image folders.")] = None,
     as_json: JsonOption = False,
@@ -109,6 +110,7 @@ def new(
             board_clip=board_clip,
             detections=tuple(detections),
             image_origins=tuple(image_origin),
+            image_fits=tuple(image_fit),
             stereo_pairs=tuple(stereo_pair),
             image_fps=image_fps,
         )
