@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,17 @@ class Body:
     def joints(self, vertices_m: Array) -> Array:
         """COCO-17 joints (J, 3) of body vertices (V, 3), same frame and unit."""
         return self.joint_weights @ vertices_m
+
+    def posed_joints(self, shape: Shape, transforms: Array) -> Array:
+        """COCO-17 joints (J, 3) of a shape moved by bones (B, 4, 4), body frame; equals `joints` of the skinned body."""
+        support, weights, joint_weights = self._joint_support
+        return joint_weights @ skin(weights, transforms, shape.vertices_m[support])
+
+    @cached_property
+    def _joint_support(self) -> tuple[NDArray[np.int64], Any, Any]:
+        """The few vertices that joints depend on, with their skinning and joint weights."""
+        support = np.unique(self.joint_weights.indices)
+        return support, self.weights[support], self.joint_weights[:, support]
 
 
 def skin(weights: Any, transforms: Array, rest_m: Array) -> Array:

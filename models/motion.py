@@ -141,18 +141,15 @@ def _jitter(rng: np.random.Generator, spread_rad: float) -> Array:
 
 
 @lru_cache(maxsize=1)
-def clip_poses() -> Array:
-    """Every frame of pybullet's DeepMimic clips as poses (F, S, 3, 3); F = 0 where pybullet is not installed."""
+def clip_frames() -> Array:
+    """Every frame (F, 44) of pybullet's DeepMimic clips for `clip_pose`; F = 0 where pybullet is not installed."""
     try:
         import pybullet_data
     except ImportError:
-        return np.zeros((0, len(SEGMENTS), 3, 3))
-    folder = Path(pybullet_data.getDataPath()) / "motions"
-    poses = []
-    for path in sorted(folder.glob("humanoid3d_*.txt")):
-        frames = json.loads(path.read_text())["Frames"]
-        poses += [clip_pose(np.array(frame)) for frame in frames if len(frame) == _CLIP_NUMBERS]
-    return np.stack(poses)
+        return np.zeros((0, _CLIP_NUMBERS))
+    folder = Path(pybullet_data.getDataPath()) / "data" / "motions"
+    clips = [json.loads(path.read_text())["Frames"] for path in sorted(folder.glob("humanoid3d_*.txt"))]
+    return np.array([frame for clip in clips for frame in clip if len(frame) == _CLIP_NUMBERS]).reshape(-1, _CLIP_NUMBERS)
 
 
 def clip_pose(frame: Array) -> Array:

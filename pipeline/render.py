@@ -45,11 +45,11 @@ class Light:
     towards_key, towards_fill: directions from the scene to the lights. Shadows fall within radius_m of centre_m.
     """
 
-    towards_key: tuple[float, float, float] = (0.4, -0.5, 0.9)
-    key_rgb: tuple[float, float, float] = (0.62, 0.6, 0.56)
-    towards_fill: tuple[float, float, float] = (-0.7, 0.3, 0.4)
+    towards_key: tuple[float, float, float] = (0.7, -0.35, 0.85)
+    key_rgb: tuple[float, float, float] = (0.6, 0.58, 0.54)
+    towards_fill: tuple[float, float, float] = (-0.3, 0.8, 0.4)
     fill_rgb: tuple[float, float, float] = (0.2, 0.21, 0.24)
-    ambient_rgb: tuple[float, float, float] = (0.42, 0.42, 0.44)
+    ambient_rgb: tuple[float, float, float] = (0.5, 0.5, 0.52)
     gloss: float = 0.04
     centre_m: tuple[float, float, float] = (0.0, 0.0, 0.9)
     radius_m: float = 2.6
@@ -166,7 +166,7 @@ class Renderer:
             height, width = image.shape[:2]
             texture = self.context.texture((width, height), 3, np.ascontiguousarray(image).tobytes(), alignment=1)
             texture.build_mipmaps()
-            texture.anisotropy = 4.0
+            # No anisotropic filter: Mesa's software renderer takes a minute for one picture of wrinkled cloth with it.
             self._textures[id(image)] = (image, texture)  # the image stays alive, so that its id stays its own
         return self._textures[id(image)][1]
 

@@ -31,7 +31,17 @@ from pipeline.errors import InputError
 from pipeline.progress import progress
 from pipeline.render import Drawable, Image, Light, Mesh, Renderer
 from pipeline.studio_people import Actor, Posed, make_actor
-from pipeline.studio_scene import STEREO, Track, board_mesh, board_poses, film_track, grid_mesh, room, studio_rig
+from pipeline.studio_scene import (
+    FLOOR_DROP_M,
+    STEREO,
+    Track,
+    board_mesh,
+    board_poses,
+    film_track,
+    grid_mesh,
+    room,
+    studio_rig,
+)
 from pipeline.studio_video import Deck
 from pipeline.tables import TRUTH_BOARD, TRUTH_JOINTS, TRUTH_VIEWS, write_rows
 from pipeline.visibility import seen
@@ -55,7 +65,7 @@ class StudioConfig(Section):
     fps: float = Field(30.0, gt=0, le=240, description="frames per second")
     size_wh: tuple[int, int] = Field((640, 480), description="picture size of every camera in px, even numbers")
     radius_m: float = Field(3.3, gt=1.5, lt=4.2, description="distance of the cameras from the middle, in m")
-    arc_deg: float = Field(180.0, gt=0, le=270, description="angle from the first camera to the last, in degrees")
+    arc_deg: float = Field(150.0, gt=0, le=270, description="angle from the first camera to the last, in degrees")
     baseline_m: float = Field(0.16, gt=0, lt=1, description="distance between the stereo cameras, in m")
     board: str = Field("charuco:5x7:0.12:0.09:DICT_4X4_50", description="what is shown to the cameras")
     wardrobe: str = Field("", description="folder of MakeHuman clothes; empty: painted clothes")
@@ -136,7 +146,8 @@ class Studio:
         self.order = np.random.default_rng(rng.integers(2**32))
         self.backdrop = self._empty_room(rng)
         reach_m = self.light.radius_m
-        floor = grid_mesh(np.array([-reach_m, -reach_m, 0]), np.array([2 * reach_m, 0, 0]), np.array([0, 2 * reach_m, 0]))
+        corner, side = np.array([-reach_m, -reach_m, -FLOOR_DROP_M]), 2 * reach_m * np.eye(3)
+        floor = grid_mesh(corner, side[0], side[1])
         self.floor = renderer.upload(replace(floor, shadow_only=True))
 
     def _empty_room(self, rng: np.random.Generator) -> dict[str, Image]:

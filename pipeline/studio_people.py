@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,8 @@ class Actor:
     def posed(self, pose: Array, yaw_rad: float, floor_m: Array, person: int) -> Posed:
         """The actor in `pose` (S, 3, 3), turned by yaw_rad, standing at floor_m (2,) with its lowest point on z = 0."""
         transforms = self.body.bone_transforms(self.shape, pose)
-        body_m = skin(self.body.weights, transforms, self.shape.vertices_m)
         layers_m = [skin(layer.weights, transforms, layer.rest_m) for layer in self.layers]
-        lowest_m = min(xyz_m[layer.faces, 2].min() for layer, xyz_m in zip(self.layers, layers_m, strict=True))
+        lowest_m = min(xyz_m[:, 2].min() for xyz_m in layers_m)
         turn = Rotation.from_euler("z", yaw_rad).as_matrix()
         shift = np.array([*floor_m, -lowest_m])
         placed = [xyz_m @ turn.T + shift for xyz_m in layers_m]
@@ -69,7 +69,7 @@ class Actor:
         surfaces = tuple(
             Surface(xyz_m, layer.faces, person, layer.part) for layer, xyz_m in zip(self.layers, placed, strict=True)
         )
-        return Posed(self.body.joints(body_m) @ turn.T + shift, meshes, surfaces)
+        return Posed(self.body.posed_joints(self.shape, transforms) @ turn.T + shift, meshes, surfaces)
 
     def footing(self, pose: Array) -> tuple[Array, Array]:
         """Left and right foot (2, 3) relative to the pelvis, and which of the two is lower, as (2,) booleans."""
@@ -98,8 +98,10 @@ def make_actor(body: Body, rng: np.random.Generator, wardrobe: Sequence[Garment]
     for garment in garments:
         hidden[garment.hides[garment.hides < len(hidden)]] = True
     faces = body.faces[~hidden[body.faces].any(1)]
-    skin_layer = Layer(shape.vertices_m, faces, body.weights, body.part, painted, _cloth_uv(shape.vertices_m))
-    return Actor(body, shape, (skin_layer, *(_worn(garment, body, shape, rng) for garment in garments)))
+    used, remapped = np.unique(faces, return_inverse=True)
+    bare_m = shape.vertices_m[used]
+    bare = Layer(bare_m, remapped.reshape(-1, 3), body.weights[used], body.part[used], painted[used], _cloth_uv(bare_m))
+    return Actor(body, shape, (bare, *(_worn(garment, body, shape, rng) for garment in garments)))
 
 
 def _outfit(wardrobe: Sequence[Garment], female: bool, rng: np.random.Generator) -> list[Garment]:
@@ -114,8 +116,7 @@ def _outfit(wardrobe: Sequence[Garment], female: bool, rng: np.random.Generator)
 
 def _worn(garment: Garment, body: Body, shape: Shape, rng: np.random.Generator) -> Layer:
     rest_m = garment.fit(shape.vertices_m)
-    weights = garment.weights(body).tocsr()
-    part = body.segment[np.asarray(weights.argmax(axis=1)).ravel()]
+    weights, part = _hung(garment, body)
     rgb = np.tile(_cloth_rgb(rng), (len(rest_m), 1))
     texture = None
     if garment.kind == "hair":
@@ -125,6 +126,13 @@ def _worn(garment: Garment, body: Body, shape: Shape, rng: np.random.Generator) 
         rgb[rest_m[:, 2] < waist_m] = _cloth_rgb(rng)
         texture = cloth_texture(rng)
     return Layer(rest_m, garment.faces, weights, part, np.clip(rgb, 0, 1), _cloth_uv(rest_m), texture)
+
+
+@lru_cache(maxsize=256)
+def _hung(garment: Garment, body: Body) -> tuple[Any, NDArray[np.int64]]:
+    """Skinning weights and body parts of a garment; they do not depend on who wears it."""
+    weights = garment.weights(body).tocsr()
+    return weights, body.segment[np.asarray(weights.argmax(axis=1)).ravel()]
 
 
 def _cloth_uv(rest_m: Array) -> Array:

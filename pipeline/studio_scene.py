@@ -25,10 +25,16 @@ ROOM_M = (9.0, 9.0, 3.4)
 STEREO = ("left", "right")
 # White border around the printed squares, in squares.
 BORDER = 0.3
+# Where the board lies, from the middle of the room towards the middle cameras.
+LYING_M = 0.8
+# Thickness of the board; its back is plain.
+THICK_M = 0.002
+# The drawn floor lies this far below z = 0, so that a sheet on the floor is not buried by rounding.
+FLOOR_DROP_M = 0.004
 
 
 def studio_rig(
-    rng: np.random.Generator, size_wh: tuple[int, int], cameras: int = 4, radius_m: float = 3.3, arc_deg: float = 180.0,
+    rng: np.random.Generator, size_wh: tuple[int, int], cameras: int = 4, radius_m: float = 3.3, arc_deg: float = 150.0,
     baseline_m: float = 0.16,
 ) -> Rig:  # fmt: skip
     """`cameras` on an arc around the origin (cam1, cam2, ...) and a nearly parallel stereo pair (left, right) in its middle.
@@ -38,10 +44,10 @@ def studio_rig(
     azimuths = np.deg2rad(np.linspace(-arc_deg / 2, arc_deg / 2, cameras))
     placed = []
     for index, azimuth in enumerate(azimuths):
-        eye = np.array([radius_m * np.cos(azimuth), radius_m * np.sin(azimuth), 2.3 - 0.5 * (index % 2)])
+        eye = np.array([radius_m * np.cos(azimuth), radius_m * np.sin(azimuth), 2.6 - 0.4 * (index % 2)])
         pose = look_at(eye + rng.normal(0, 0.05, 3), np.array([0, 0, 0.9]) + rng.normal(0, 0.04, 3))
         placed.append(_camera(f"cam{index + 1}", size_wh, pose, rng))
-    middle = look_at([radius_m, 0.0, 2.2], [0.0, 0.0, 0.85])
+    middle = look_at([radius_m, 0.0, 2.4], [0.0, 0.0, 0.85])
     for name, side in zip(STEREO, (-0.5, 0.5), strict=True):
         toe_in = Rigid.from_rvec(rng.normal(0, 0.006, 3), np.array([-side * baseline_m, 0, 0]) + rng.normal(0, 0.001, 3))
         placed.append(_camera(name, size_wh, toe_in @ middle, rng))
@@ -60,7 +66,9 @@ def _camera(name: str, size_wh: tuple[int, int], pose: Rigid, rng: np.random.Gen
 def room(rng: np.random.Generator) -> list[Mesh]:
     """A floor of planks at z = 0, four papered walls and a ceiling, finely divided so that lenses bend them."""
     x, y, z = ROOM_M
-    floor = grid_mesh(np.array([-x / 2, -y / 2, 0]), np.array([x, 0, 0]), np.array([0, y, 0]), plank_texture(rng), 1.6)
+    floor = grid_mesh(
+        np.array([-x / 2, -y / 2, -FLOOR_DROP_M]), np.array([x, 0, 0]), np.array([0, y, 0]), plank_texture(rng), 1.6
+    )
     paper = wall_texture(rng)
     corners = [(-x / 2, -y / 2), (x / 2, -y / 2), (x / 2, y / 2), (-x / 2, y / 2)]
     walls = []
@@ -126,7 +134,9 @@ def board_mesh(board: Board, world_from_board: Rigid) -> Mesh:
     first = np.arange(rows * cols) * 4
     faces = np.concatenate([np.stack([first, first + 1, first + 2], 1), np.stack([first, first + 2, first + 3], 1)])
     rgb = np.repeat(0.05 + 0.9 * cells.ravel() / 255, 4)[:, None] * np.ones(3)
-    return Mesh(xyz_m, faces, rgb, vertex_normals(xyz_m, faces))
+    back_m = xyz_m + THICK_M * world_from_board.R[:, 2]
+    both_m, both = np.concatenate([xyz_m, back_m]), np.concatenate([faces, faces + len(xyz_m)])
+    return Mesh(both_m, both, np.concatenate([rgb, np.full_like(rgb, 0.55)]), vertex_normals(both_m, both))
 
 
 def _print_cells(board: Board) -> tuple[NDArray[np.uint8], float]:
@@ -151,19 +161,19 @@ def board_poses(rng: np.random.Generator, board: Board, instants: int, arc_deg: 
     """
     half = np.array([board.cols, board.rows, 0]) * board.square_m / 2
     # Printed face up: z of the board frame points into the sheet. The board lies where the middle cameras look down on it.
-    lying = Rigid(np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]]), np.zeros(3))
+    lying = Rigid(np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]]), np.array([LYING_M, 0, 0]))
     poses = [lying @ Rigid(np.eye(3), -half)] * min(rest, instants)
     phases = rng.uniform(0, 2 * np.pi, 5)
     for k in range(instants - len(poses)):
         s = k / max(1, instants - len(poses) - 1)
-        azimuth = np.deg2rad(arc_deg) * 0.45 * np.sin(4 * np.pi * s + 0.3)
+        azimuth = np.deg2rad(arc_deg) * 0.42 * np.sin(4 * np.pi * s + 0.3)
         wave = np.sin(2 * np.pi * s * np.array([5, 7, 3, 4, 9]) + phases)
-        away_m = 0.95 + 0.35 * wave[2]
-        centre = np.array([away_m * np.cos(azimuth), away_m * np.sin(azimuth), 1.3 + 0.4 * wave[3]])
-        facing = azimuth + 0.35 * wave[0]
+        away_m = 0.55 + 0.35 * wave[2]
+        centre = np.array([away_m * np.cos(azimuth), away_m * np.sin(azimuth), 1.25 + 0.35 * wave[3]])
+        facing = azimuth + 0.15 * wave[0]
         # The printed face looks towards (cos, sin) of `facing`: x to the viewer's right, y down, z into the sheet.
         upright = np.array([[-np.sin(facing), 0, -np.cos(facing)], [np.cos(facing), 0, -np.sin(facing)], [0, -1, 0]])
-        tilt = Rotation.from_euler("xyz", [-0.25 + 0.45 * wave[1], 0.2 * wave[4], 0.6 * wave[0] * wave[3]]).as_matrix()
+        tilt = Rotation.from_euler("xyz", [-0.3 + 0.35 * wave[1], 0.15 * wave[4], 0.5 * wave[0] * wave[3]]).as_matrix()
         poses.append(Rigid(upright @ tilt, centre) @ Rigid(np.eye(3), -half))
     return poses
 

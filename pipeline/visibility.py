@@ -24,6 +24,8 @@ _OWN: dict[str, tuple[tuple[str, ...], float]] = {
 }  # fmt: skip
 # Another surface this close in front of a joint touches it rather than hides it.
 _TOUCH_M = 0.005
+# What is nearer to the camera than this, or behind it, hides nothing.
+_NEAREST_M = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,8 @@ def seen(camera: Camera, joints_m: Array, surfaces: Sequence[Surface]) -> NDArra
     free &= joints_cam[..., 2] > 0
     for surface in surfaces:
         corners = camera.cam_from_world.apply(surface.xyz_m)
-        front = (corners[:, 2] > 0.05)[surface.faces].all(1)
-        faces = surface.faces[front]
-        flat = corners[:, :2] / np.maximum(corners[:, 2:], 0.05)
+        flat = corners[:, :2] / np.maximum(corners[:, 2:], _NEAREST_M)
+        faces = _between(surface.faces, corners, flat, joints_cam[free])
         low, high = _bounds(flat, faces)
         for person, joint in zip(*np.nonzero(free), strict=True):
             at = joints_cam[person, joint]
@@ -64,6 +65,19 @@ def seen(camera: Camera, joints_m: Array, surfaces: Sequence[Surface]) -> NDArra
 class _Hits:
     face: NDArray[np.int64]
     depth_m: Array
+
+
+def _between(faces: NDArray[np.int64], corners: Array, flat: Array, joints_cam: Array) -> NDArray[np.int64]:
+    """The triangles (T, 3) that may lie before any of the joints (N, 3): in front of the camera, and where joints are."""
+    if not len(joints_cam):
+        return faces[:0]
+    rays = joints_cam[:, :2] / joints_cam[:, 2:]
+    # A triangle that reaches a ray has a corner on either side of it, so corners are sorted before triangles are.
+    beyond = np.stack([flat < rays.min(0), flat > rays.max(0)], axis=-1).reshape(-1, 4)
+    code = beyond @ np.array([1, 2, 4, 8], dtype=np.uint8)
+    ahead = corners[:, 2] > _NEAREST_M
+    a, b, c = faces.T
+    return faces[((code[a] & code[b] & code[c]) == 0) & ahead[a] & ahead[b] & ahead[c]]
 
 
 def _bounds(flat: Array, faces: NDArray[np.int64]) -> tuple[Array, Array]:

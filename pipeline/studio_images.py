@@ -1,0 +1,307 @@
+"""Labelled training images from the virtual studio: one to three people who hide each other, exact COCO-17 labels.
+
+OUT/images/000000.jpg ...   OUT/annotations.json (COCO keypoints: v = 2 seen, 1 hidden, 0 outside the picture)
+Every image has its own seed, so a run can be split or extended and gives the same images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera import Camera
+from calibration.transforms import Rigid, look_at
+from models.body import Body, load_body
+from models.motion import MOTIONS, clip_frames, clip_pose, jittered, random_pose
+from models.skeleton import COCO17
+from models.wardrobe import Garment, load_wardrobe
+from pipeline.atomic import write_atomically
+from pipeline.errors import InputError
+from pipeline.progress import progress
+from pipeline.render import Image, Light, Mesh, Renderer, vertex_normals
+from pipeline.studio import coco_flags, laid_over
+from pipeline.studio_people import Actor, Posed, cloth_texture, make_actor
+from pipeline.studio_scene import FLOOR_DROP_M, ROOM_M, grid_mesh, plank_texture, room
+from pipeline.visibility import Surface, seen
+
+Array = NDArray[np.float64]
+
+SIZE_PX = 256
+# A new set of people after so many images: 4000 images show about 2000 different people.
+ACTORS, IMAGES_PER_CAST = 4, 8
+# Photographs without people that scikit-image installs with itself.
+SKIMAGE_PHOTOS = (
+    "brick.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "motorcycle_left.png",
+    "motorcycle_right.png", "rocket.jpg",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """One image (H, W, 3) and its people: xy_px (P, J, 2), flags (P, J) as COCO's v, boxes_px (P, 4) x y width height."""
+
+    image: Image
+    xy_px: Array
+    flags: NDArray[np.int64]
+    boxes_px: Array
+
+
+def write_training_images(
+    out_dir: Path | str, n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None
+) -> Path:
+    """Write n images of 256 px with their COCO annotations; returns the annotation file, which is written last.
+
+    wardrobe: folder of .mhclo clothes, None for painted ones. photos: folder of background pictures without people, beside
+    those of scikit-image and procedural ones. Raises InputError for an empty wardrobe or photo folder, or n < 1.
+    """
+    if n < 1:
+        raise InputError(f"n: expected at least one image, got {n}")
+    out = Path(out_dir)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    with progress("draw training images", n, "images") as advance:
+        for k, made in enumerate(training_images(n, seed, wardrobe, photos)):
+            name, quality = f"{k:06d}.jpg", int(np.random.default_rng((seed, k, 1)).integers(60, 96))
+            cv2.imwrite(str(out / "images" / name), made.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            images.append({"id": k, "file_name": name, "width": SIZE_PX, "height": SIZE_PX})
+            annotations += _annotations(made, k, len(annotations))
+            advance(1)
+    category = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
+    category["skeleton"] = [[a + 1, b + 1] for a, b in COCO17.limbs]
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    write_atomically(out / "annotations.json", json.dumps(content))
+    return out / "annotations.json"
+
+
+def training_images(
+    n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None
+) -> Iterator[Labelled]:
+    """The images that `write_training_images` writes, one after the other."""
+    try:
+        garments = load_wardrobe(wardrobe) if wardrobe else ()
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    body, backdrops = load_body(), background_photos(photos)
+    for cast in range(-(-n // IMAGES_PER_CAST)):
+        # A fresh device per cast: textures of people who are gone go with it.
+        with Renderer((SIZE_PX, SIZE_PX)) as renderer:
+            actors = _cast(body, garments, np.random.default_rng((seed, cast)))
+            for k in range(cast * IMAGES_PER_CAST, min(n, (cast + 1) * IMAGES_PER_CAST)):
+                yield draw_image(renderer, actors, backdrops, np.random.default_rng((seed, k, 0)))
+
+
+def _cast(body: Body, garments: Sequence[Garment], rng: np.random.Generator) -> list[Actor]:
+    # One in four wears painted clothes even where real ones are at hand.
+    return [make_actor(body, rng, garments if rng.random() < 0.75 else ()) for _ in range(ACTORS)]
+
+
+def draw_image(renderer: Renderer, actors: Sequence[Actor], photos: Sequence[Image], rng: np.random.Generator) -> Labelled:
+    """One labelled image of one to three of the actors."""
+    chosen = rng.permutation(len(actors))[: rng.choice([1, 2, 3], p=[0.5, 0.32, 0.18])]
+    view_rad = rng.uniform(-np.pi, np.pi)
+    spots = _spots(len(chosen), view_rad, rng)
+    people = [actors[a].posed(_pose(rng), rng.uniform(-np.pi, np.pi), spots[p], p) for p, a in enumerate(chosen)]
+    camera = _camera(people[0].joints_m, view_rad, rng)
+    things = [_thing(people[0].joints_m, camera, rng)] if rng.random() < 0.25 else []
+    image = _drawn(renderer, camera, people, things, photos, rng)
+    joints_m = np.stack([person.joints_m for person in people])
+    surfaces = [surface for person in people for surface in person.surfaces]
+    surfaces += [Surface(mesh.xyz_m, mesh.faces, -1, np.zeros(len(mesh.xyz_m), int)) for mesh in things]
+    xy_px = camera.project(joints_m.reshape(-1, 3)).reshape(*joints_m.shape[:2], 2)
+    flags = coco_flags(xy_px, seen(camera, joints_m, surfaces), camera.size_wh)
+    boxes_px = np.stack([_box(camera, person) for person in people])
+    return Labelled(spoiled(image, rng), xy_px, flags, boxes_px)
+
+
+def _spots(count: int, view_rad: float, rng: np.random.Generator) -> Array:
+    """Floor positions (P, 2) m: the first in the middle, the others beside, in front of or behind it."""
+    across, along = np.array([-np.sin(view_rad), np.cos(view_rad)]), np.array([np.cos(view_rad), np.sin(view_rad)])
+    spots = [np.zeros(2)]
+    for k in range(1, count):
+        side = (-1) ** k * rng.uniform(0.15, 0.9)
+        depth = rng.uniform(0.45, 1.4) * rng.choice([-1, 1]) if abs(side) < 0.55 else rng.uniform(-1, 0.7)
+        spots.append(side * across + depth * along)
+    return np.stack(spots)
+
+
+def _pose(rng: np.random.Generator) -> Array:
+    clips, draw = clip_frames(), rng.random()
+    if draw < 0.38 and len(clips):
+        return jittered(clip_pose(clips[rng.integers(len(clips))]), rng)
+    if draw < 0.65:
+        motion = list(MOTIONS.values())[rng.integers(len(MOTIONS))]
+        return jittered(motion(rng.uniform(0, 2 * np.pi)), rng, 0.15)
+    return random_pose(rng)
+
+
+def _camera(joints_m: Array, view_rad: float, rng: np.random.Generator) -> Camera:
+    """A camera on the side view_rad of a person (J, 3) that fills 0.4 to 1.3 of the picture, with a random lens and roll."""
+    focal_px = SIZE_PX * rng.uniform(0.8, 2.0)
+    extent_m = max(1.0, np.ptp(joints_m, axis=0).max() * 1.15)
+    distance_m = max(
+        1.0, focal_px * extent_m / (SIZE_PX * rng.choice([rng.uniform(0.4, 0.95), rng.uniform(0.95, 1.3)], p=[0.8, 0.2]))
+    )
+    centre = joints_m.mean(0) + rng.normal(0, 0.1, 3)
+    rise = rng.uniform(-0.05, 0.45) if rng.random() < 0.85 else rng.uniform(0.45, 0.9)
+    eye = centre + distance_m * np.array([np.cos(view_rad) * np.cos(rise), np.sin(view_rad) * np.cos(rise), np.sin(rise)])
+    eye[2] = max(eye[2], 0.15)
+    roll = Rigid.from_rvec([0, 0, rng.normal(0, 0.1)], np.zeros(3))
+    K = np.array([[focal_px, 0, (SIZE_PX - 1) / 2], [0, focal_px, (SIZE_PX - 1) / 2], [0, 0, 1]])
+    dist = np.array([rng.uniform(-0.2, 0.05), rng.uniform(0, 0.05), 0, 0, 0])
+    return Camera("virtual", (SIZE_PX, SIZE_PX), K, dist, "brown", roll @ look_at(eye, centre))
+
+
+def _thing(joints_m: Array, camera: Camera, rng: np.random.Generator) -> Mesh:
+    """A textured box standing between the camera and a part of a person (J, 3)."""
+    target = joints_m[rng.integers(len(joints_m))]
+    towards = camera.centre_m - target
+    centre = target + towards / np.linalg.norm(towards) * rng.uniform(0.35, 0.7)
+    half = rng.uniform(0.05, 0.3, 3)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * 2.0 - 1
+    yaw = Rigid.from_rvec([0, 0, rng.uniform(0, np.pi)], centre)
+    sides = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    xyz_m = yaw.apply((corners * half)[sides.ravel()])
+    first = np.arange(6) * 4
+    faces = np.concatenate([np.stack([first, first + 1, first + 2], 1), np.stack([first, first + 2, first + 3], 1)])
+    uv = np.tile([[0.0, 0], [1, 0], [1, 1], [0, 1]], (6, 1)) * rng.uniform(1, 4)
+    rgb = np.tile(rng.uniform(0.2, 1, 3), (24, 1))
+    return Mesh(xyz_m, faces, rgb, vertex_normals(xyz_m, faces), uv, cloth_texture(rng))
+
+
+def _drawn(
+    renderer: Renderer, camera: Camera, people: Sequence[Posed], things: Sequence[Mesh], photos: Sequence[Image],
+    rng: np.random.Generator,
+) -> Image:  # fmt: skip
+    # Seen from outside, the room's walls would stand before its people.
+    indoors = rng.random() < 0.4 and bool((np.abs(camera.centre_m - [0, 0, ROOM_M[2] / 2]) < np.array(ROOM_M) / 2 - 0.1).all())
+    front = [renderer.upload(mesh) for person in people for mesh in person.meshes]
+    front += [renderer.upload(mesh) for mesh in things]
+    back = [renderer.upload(mesh) for mesh in (_indoors(rng) if indoors else [_shadow_floor()])]
+    renderer.shine(_light(rng), front)
+    picture = renderer.draw(camera, [*front, *back])
+    renderer.release([*front, *back])
+    return laid_over(picture, background(photos, rng))
+
+
+def _indoors(rng: np.random.Generator) -> list[Mesh]:
+    meshes = room(rng)
+    if rng.random() < 0.5:
+        floor = meshes[0]
+        texture = plank_texture(rng) if rng.random() < 0.4 else cloth_texture(rng)
+        meshes[0] = replace(floor, texture=texture, rgb=floor.rgb * rng.uniform(0.5, 1.0, 3))
+    return [replace(mesh, rgb=mesh.rgb * rng.uniform(0.6, 1.0, 3)) if k else mesh for k, mesh in enumerate(meshes)]
+
+
+def _shadow_floor() -> Mesh:
+    corner = np.array([-3.0, -3.0, -FLOOR_DROP_M])
+    return replace(grid_mesh(corner, np.array([6.0, 0, 0]), np.array([0, 6.0, 0])), shadow_only=True)
+
+
+def _light(rng: np.random.Generator) -> Light:
+    """Light from anywhere above, bright enough to see by: ambient and key together expose a grey card well."""
+    key, fill = (tuple(v + np.array([0, 0, up])) for v, up in zip(rng.normal(0, 1, (2, 3)), (1.3, 0.5), strict=True))
+    key_up = (key[0], key[1], max(key[2], 0.3))
+    ambient = rng.uniform(0.4, 0.7)
+    colours = [
+        tuple(level * rng.uniform(0.88, 1.08, 3)) for level in (rng.uniform(0.35, 0.75), rng.uniform(0.05, 0.3), ambient)
+    ]
+    return Light(key_up, colours[0], fill, colours[1], colours[2], rng.uniform(0, 0.15), (0.0, 0.0, 0.8), 3.0)
+
+
+def background_photos(folder: Path | str | None) -> list[Image]:
+    """Photographs to put people in front of: a folder's, and scikit-image's where it is installed. Raises InputError."""
+    import importlib.util
+
+    paths = (
+        [] if folder is None else sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    )
+    if folder is not None and not paths:
+        raise InputError(f"photos {folder}: expected .jpg or .png files in or below it, found none")
+    installed = importlib.util.find_spec("skimage")
+    if installed and installed.origin:
+        paths += [Path(installed.origin).parent / "data" / name for name in SKIMAGE_PHOTOS]
+    loaded = [cv2.imread(str(path)) for path in paths if path.is_file()]
+    return [np.ascontiguousarray(image[..., ::-1]) for image in loaded if image is not None and min(image.shape[:2]) >= 64]
+
+
+def background(photos: Sequence[Image], rng: np.random.Generator) -> Image:
+    """A backdrop (256, 256, 3): a crop of a photo in changed colours, or procedural clutter."""
+    picture = _clutter(rng) if not photos or rng.random() < 0.3 else _crop(photos[rng.integers(len(photos))], rng)
+    changed = picture * (rng.uniform(0.75, 1.15) * rng.uniform(0.88, 1.1, 3)) + rng.uniform(-20, 30)
+    return np.clip(changed, 0, 255).astype(np.uint8)
+
+
+def _crop(photo: Image, rng: np.random.Generator) -> Image:
+    height, width = photo.shape[:2]
+    side = int(rng.integers(min(96, height, width), min(height, width) + 1))
+    y, x = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    crop = cv2.resize(photo[y : y + side, x : x + side], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def _clutter(rng: np.random.Generator) -> Image:
+    """Smooth noise of several sizes with random polygons and lines over it."""
+    out = np.zeros((SIZE_PX, SIZE_PX, 3), np.float32)
+    for cells in (2, 5, 16, 64):
+        out += cv2.resize(rng.uniform(0, 255, (cells, cells, 3)).astype(np.float32), (SIZE_PX, SIZE_PX)) * 0.25
+    picture = np.clip((out - 127) * 1.6 + 127, 0, 255).astype(np.uint8)
+    for _ in range(rng.integers(0, 25)):
+        corners = (rng.uniform(-0.1, 1.1, 2) + rng.normal(0, 0.15, (rng.integers(3, 6), 2))) * SIZE_PX
+        colour = [int(v) for v in rng.integers(0, 256, 3)]
+        if rng.random() < 0.6:
+            cv2.fillPoly(picture, [corners.astype(np.int32)], colour, cv2.LINE_AA)
+        else:
+            cv2.polylines(picture, [corners.astype(np.int32)], False, colour, int(rng.integers(1, 7)), cv2.LINE_AA)
+    return picture
+
+
+def spoiled(image: Image, rng: np.random.Generator) -> Image:
+    """What a lens, a sensor and a shaky hand do to a picture: blur, motion blur, noise, contrast and gamma."""
+    out = image.astype(np.float32)
+    if rng.random() < 0.35:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.5))
+    if rng.random() < 0.15:
+        out = cv2.filter2D(out, -1, _streak(int(rng.integers(3, 9)), rng.uniform(0, np.pi)))
+    if rng.random() < 0.6:
+        out = out + rng.normal(0, rng.uniform(1, 9), out.shape).astype(np.float32)
+    out = (out - 127) * rng.uniform(0.8, 1.25) + 127 + rng.uniform(-15, 20)
+    gamma = rng.uniform(0.75, 1.2)
+    return (np.clip(out / 255, 0, 1) ** gamma * 255).astype(np.uint8)
+
+
+def _streak(length_px: int, angle_rad: float) -> NDArray[np.float32]:
+    kernel = np.zeros((9, 9), np.float32)
+    end = np.array([np.cos(angle_rad), np.sin(angle_rad)]) * length_px / 2
+    cv2.line(kernel, tuple(int(v) for v in np.round(4 - end)), tuple(int(v) for v in np.round(4 + end)), 1.0)
+    return kernel / kernel.sum()
+
+
+def _box(camera: Camera, person: Posed) -> Array:
+    """x, y, width, height of a person's own surface inside the picture, in px, COCO's corner convention."""
+    points = camera.project(np.concatenate([mesh.xyz_m for mesh in person.meshes])) + 0.5
+    if np.isnan(points).all():
+        return np.zeros(4)
+    low, high = np.clip(np.nanmin(points, axis=0), 0, SIZE_PX), np.clip(np.nanmax(points, axis=0), 0, SIZE_PX)
+    return np.concatenate([low, high - low])
+
+
+def _annotations(made: Labelled, image: int, first: int) -> list[dict[str, Any]]:
+    out = []
+    for xy_px, flags, box in zip(made.xy_px, made.flags, made.boxes_px, strict=True):
+        known = flags > 0
+        if not known.any():
+            continue
+        table = np.column_stack([np.where(known[:, None], xy_px, 0), flags])
+        keypoints = [round(float(v), 2) for v in table.ravel()]
+        bbox = [round(float(v), 2) for v in box]
+        row = {"id": first + len(out) + 1, "image_id": image, "category_id": 1, "iscrowd": 0, "bbox": bbox}
+        out.append(row | {"area": bbox[2] * bbox[3], "num_keypoints": int(known.sum()), "keypoints": keypoints})
+    return out
