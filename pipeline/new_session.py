@@ -168,10 +168,12 @@ def _merged(
         raise InputError(
             f"camera {strange[0]!r} is not one of this session's: {', '.join(cameras)}; use its names, or a new session"
         )
-    clips = old.clips if old else ()
-    name = request.clip or f"clip{len(clips) + 1}"
+    same = _same_clip(old, sources)
+    name = request.clip or (same.name if same else f"clip{len(old.clips if old else ()) + 1}")
+    # Said again of the same footage, a clip is told anew: another origin, detections, a board that moves in it.
+    clips = tuple(clip for clip in (old.clips if old else ()) if not (clip == same and clip.name == name))
     if sources and name in [clip.name for clip in clips]:
-        raise InputError(f"clip {name!r} is in this session already; name the new one with --clip NAME")
+        raise InputError(f"clip {name!r} is in this session already, of other sources; name the new one with --clip NAME")
     detections = _paths(root, request.detections, "--detections", tuple(sources))
     try:
         new = (Clip(name=name, sources=dict(sources), detections=detections),) if sources else ()
@@ -186,6 +188,15 @@ def _merged(
         return Session.model_validate({**(old.model_dump() if old else {}), **{k: _plain(v) for k, v in values.items()}})
     except ValidationError as error:
         raise InputError("; ".join(str(detail["msg"]) for detail in error.errors())) from error
+
+
+def _same_clip(old: Session | None, sources: Mapping[str, Source]) -> Clip | None:
+    """The clip of the session that shows the same parts of the same files."""
+
+    def shown(clip: Mapping[str, Source]) -> dict[str, object]:
+        return {name: (source.path, source.crop_px) for name, source in clip.items()}
+
+    return next((clip for clip in (old.clips if old else ()) if sources and shown(clip.sources) == shown(sources)), None)
 
 
 def _plain(value: object) -> object:

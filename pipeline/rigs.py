@@ -81,7 +81,7 @@ def _choices(rig: Rig, sizes: Mapping[str, Sequence[int]], wrong: Sequence[str])
     centred = " ".join(f"--image-origin {name}={x:g},{y:g}" for name, (x, y) in middles.items())
     fitted = " ".join(f"--image-fit {name}=contain" for name in wrong)
     return (
-        "Nothing is scaled or shifted unasked. Choices, as options of `posemill new`:\n"
+        "Nothing is scaled or shifted unasked. Choices, as options of the same `posemill new` once more:\n"
         f"  1. the video is a crop, its first pixel that pixel of the calibrated image: {corner}, or centred: {centred}\n"
         f"  2. the video is the whole image, resized: {fitted} (black bars), or =stretch (none, sides scaled apart)\n"
         "  3. calibrate these cameras at the video's size\n"

@@ -44,13 +44,24 @@ def test_sources_inside_the_session_are_recorded_relative_to_it(tmp_path: Path) 
 
 def test_called_again_it_adds_a_clip_and_keeps_the_rest(tmp_path: Path, videos: dict[str, Path]) -> None:
     new_session(tmp_path, Request(cameras=_cameras(videos), clip="board", board_clip=True, board="chessboard:4x7:0.06"))
-    session, _ = new_session(tmp_path, Request(cameras=_cameras(videos), clip="walk"))
+    walk = {name: numbered_video(tmp_path / f"walk-{name}.mp4", 5) for name in videos}
+    session, _ = new_session(tmp_path, Request(cameras=_cameras(walk), clip="walk"))
     assert [clip.name for clip in session.clips] == ["board", "walk"]
     assert (session.calibration.board_clip, session.board) == ("board", "chessboard:4x7:0.06")
-    with pytest.raises(InputError, match="clip 'walk' is in this session already"):
-        new_session(tmp_path, Request(cameras=_cameras(videos), clip="walk"))
+    other = numbered_video(tmp_path / "other.mp4", 5)
+    with pytest.raises(InputError, match="clip 'walk' is in this session already, of other sources"):
+        new_session(tmp_path, Request(cameras=(f"cam1={other}",), clip="walk"))
     with pytest.raises(InputError, match="camera 'cam9' is not one of this session's: cam1, cam2"):
         new_session(tmp_path, Request(cameras=(f"cam9={videos['cam1']}",)))
+
+
+def test_a_clip_may_be_told_anew(tmp_path: Path, videos: dict[str, Path]) -> None:
+    new_session(tmp_path, Request(cameras=_cameras(videos)))
+    session, _ = new_session(tmp_path, Request(cameras=_cameras(videos), image_origins=("cam1=4,0",)))
+    assert [clip.name for clip in session.clips] == ["clip1"]
+    assert session.clips[0].sources["cam1"].image_origin_px == (4, 0)
+    session, _ = new_session(tmp_path, Request(board="chessboard:4x7:0.06"))
+    assert (len(session.clips), session.board) == (1, "chessboard:4x7:0.06")
 
 
 def test_a_tiled_file_becomes_its_cameras(tmp_path: Path) -> None:
