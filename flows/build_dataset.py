@@ -15,6 +15,7 @@ from flows.tasks import PrefectRunner
 from pipeline import job
 from pipeline.config import session_config
 from pipeline.errors import InputError
+from pipeline.session import load_session
 from pipeline.store import Store
 
 Settings = Annotated[list[str], Field(description="changes to the settings, each as stage.key=value")]
@@ -22,9 +23,14 @@ Preset = Annotated[str, Field(description="settings to start from; empty: the se
 
 
 def _run_name() -> str:
+    """Session (or folder of sessions), preset, and when the run was due."""
     wanted = flow_run.parameters
-    place = Path(wanted.get("session") or wanted["folder"]).resolve().name
-    return f"{place}, {wanted.get('preset') or 'own preset'}, {flow_run.scheduled_start_time:%d %b %H:%M}"
+    place = Path(wanted.get("session") or wanted["folder"]).resolve()
+    try:
+        preset = wanted.get("preset") or load_session(place).preset
+    except InputError:
+        preset = "own presets"  # a folder of sessions; a session that cannot be read says so itself when the run begins
+    return f"{place.name}, {preset}, {flow_run.scheduled_start_time:%d %b %H:%M}"
 
 
 # One worker: the stages use every core themselves, and two at a time would hold two networks in memory.

@@ -17,6 +17,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.terminal import figures
 from pipeline.config import Section
 from pipeline.job import Step, timed_call
 from pipeline.progress import listen
@@ -32,7 +33,7 @@ def run_stage(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Arte
     with listen(progress_in_ui):
         artefact, step = timed_call(store, stage, ref, config)
     state = "was done already" if step.skipped else f"{step.rows} rows in {step.wall_s:.1f} s"
-    get_run_logger().info("%s: %s %s", title(stage, ref), state, step.summary)
+    get_run_logger().info("%s: %s; %s", title(stage, ref), state, figures(step.summary))
     return artefact, step
 
 

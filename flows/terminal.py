@@ -207,7 +207,7 @@ def new_table(*columns: str) -> Table:
 
 def figures(summary: Mapping[str, Any]) -> str:
     """A summary as one line of `name value` pairs; reals with four digits, figures of several cameras once where they agree."""
-    return ", ".join(f"{name} {_short(value)}" for name, value in summary.items() if value not in ("", None))
+    return ", ".join(f"{name} {_short(value)}" for name, value in summary.items() if value not in ("", None, {}))
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,5 @@
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ def test_a_reviewer_sees_results_contact_sheets_and_progress(tmp_path: Path, sta
 
     build_dataset(str(make_session(tmp_path / "seen")))
     artifacts = _artifacts()
-    assert "| detect" in artifacts["results-seen"][0].data or "detect" in str(artifacts["results-seen"][0].data)
+    table = json.loads(artifacts["results-seen"][0].data)
+    assert [row["stage"] for row in table].count("detect") == 2
+    assert table[0]["figures"].startswith("instants 6, fps 30")
     for camera in ("cam1", "cam2"):
         markdown = artifacts[f"contact-sheet-seen-walk-{camera}"][0].data
         picture = markdown.split("data:image/jpeg;base64,")[1].split(")")[0]
@@ -56,10 +59,12 @@ def test_the_run_is_named_after_session_and_preset(tmp_path: Path, stages: Stage
 
     from flows.build_dataset import build_dataset
 
-    build_dataset(str(make_session(tmp_path / "named")), preset="default")
+    build_dataset(str(make_session(tmp_path / "named")))
+    build_dataset(str(tmp_path / "named"), preset="demo")
     with get_client(sync_client=True) as client:
         names = [run.name for run in client.read_flow_runs()]
-    assert any(name.startswith("named, default, ") for name in names)
+    for preset in ("default", "demo"):
+        assert any(name.startswith(f"named, {preset}, ") for name in names)
 
 
 def test_a_stage_that_fails_fails_the_run_with_its_message(session: Path, stages: Stages) -> None:

@@ -1,0 +1,58 @@
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows import serve
+from pipeline.errors import InputError, StageError
+
+
+def test_a_taken_port_is_refused_before_anything_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}.*--port {port + 1}"):
+            serve.serve(port)
+
+
+def test_nothing_leaves_this_machine(tmp_path: Path) -> None:
+    environment = serve.prefect_environment(4300, tmp_path)
+    assert environment["PREFECT_API_URL"] == environment["PREFECT_UI_API_URL"] == "http://127.0.0.1:4300/api"
+    assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert environment["PREFECT_HOME"] == str(tmp_path)
+
+
+def test_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("first\nno such table: flow\n")
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as ended:
+        ended.wait()
+        with pytest.raises(StageError, match="(?s)status 3.*no such table"):
+            serve.wait_until_healthy("http://127.0.0.1:9/api/health", ended, log)
+
+
+def test_a_process_that_ignores_the_request_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "STOP_S", 0.3)
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        serve.stop(process)
+        assert process.poll() is not None
+
+
+def test_every_deployment_names_a_flow_that_exists_and_nightly_has_a_schedule() -> None:
+    import importlib
+
+    content = yaml.safe_load((serve.ROOT / "prefect.yaml").read_text())
+    for deployment in content["deployments"]:
+        path, name = deployment["entrypoint"].split(":")
+        flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
+        assert set(deployment["parameters"]) <= set(flow.parameters.properties)
+        assert deployment["work_pool"]["name"] == serve.POOL
+    [nightly] = [each for each in content["deployments"] if each["name"] == "nightly"]
+    assert nightly["schedules"][0]["cron"] == "0 2 * * *"
