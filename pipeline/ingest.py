@@ -195,23 +195,26 @@ def read_frame_sets(
 class _Film:
     """One file read forwards once; hands out the shot of a frame number that never goes back."""
 
-    def __init__(self, shots: Iterator[Shot]) -> None:
-        self._shots = shots
+    def __init__(self, path: Path, shots: Iterator[Shot]) -> None:
+        self._path, self._shots = path, shots
         self._shot: Shot | None = None
 
     def at(self, number: int) -> Shot:
+        """The shot of that number. Raises InputError when the file has changed and has no such frame."""
         while self._shot is None or self._shot.number < number:
-            self._shot = next(self._shots)
+            self._shot = next(self._shots, None)
+            if self._shot is None:
+                raise InputError(f"{self._path}: frame {number} is gone; the file has changed since it was read: run again")
         return self._shot
 
 
 def _films(root: Path, sources: Mapping[str, Source], rows: Sequence[dict[str, Any]]) -> dict[str, _Film]:
     """One film per file, shared by the cameras in it, from the first to the last frame wanted."""
     films: dict[str, _Film] = {}
-    for cameras in by_file(root, sources).values():
+    for path, cameras in by_file(root, sources).items():
         numbers = [row["frame_index"] for row in rows if row["camera"] in cameras and row["frame_index"] >= 0]
         first, last = (min(numbers), max(numbers) + 1) if numbers else (0, 0)
-        film = _Film(iter(open_source(root, sources[cameras[0]]).shots(first, last)))
+        film = _Film(path, iter(open_source(root, sources[cameras[0]]).shots(first, last)))
         films.update(dict.fromkeys(cameras, film))
     return films
 

@@ -133,3 +133,11 @@ def test_a_crop_outside_its_file_is_refused(tmp_path: Path) -> None:
     numbered_video(tmp_path / "a.mp4", 3)
     with pytest.raises(InputError, match=r"camera cam1: crop_px .*reaches outside a\.mp4 of 64x48"):
         ingest.run(_store(tmp_path, cam1=Source(path="a.mp4", crop_px=(0, 0, 65, 48))), WALK, CONFIG)
+
+
+def test_a_file_that_shrank_after_ingest_is_named(tmp_path: Path) -> None:
+    store = _two(tmp_path)
+    artefact = ingest.run(store, WALK, CONFIG)
+    numbered_video(tmp_path / "raw" / "cam2.mp4", 5)
+    with pytest.raises(InputError, match=r"cam2\.mp4: frame 5 is gone; the file has changed"):
+        list(ingest.read_frame_sets(store, artefact, "walk"))
