@@ -55,7 +55,10 @@ def _write(store: Store, ref: Ref, config: ExportConfig, folder: Path) -> tuple[
     for clip in clips:
         write_trajectories(clip.clip, _accepted(clip), instants_of(clip.only("ingest").path), folder / "trc")
     (folder / "README.md").write_text(card(store.session.name, clips, counts, config))
-    return counts.captured + counts.generated, counts.figures()
+    figures = counts.figures()
+    if not counts.captured:
+        figures["note"] = "no skeleton was accepted: see what the audit says of them"
+    return counts.captured + counts.generated, figures
 
 
 def clips_of(store: Store, ref: Ref) -> list[Ref]:

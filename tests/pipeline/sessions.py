@@ -19,7 +19,7 @@ INSTANTS = 4
 SIZE_WH = (320, 240)
 
 
-def made_session(root: Path, noise_px: float = 0.3) -> tuple[Store, Ref]:
+def made_session(root: Path, noise_px: float = 0.3, audit_config: AuditConfig | None = None) -> tuple[Store, Ref]:
     """The store, and what export gets. Person 0 is seen by all; somebody else by cam1 alone; joint 9 is never detected."""
     from pipeline import audit, reconstruct
 
@@ -44,7 +44,7 @@ def made_session(root: Path, noise_px: float = 0.3) -> tuple[Store, Ref]:
     ref = Ref((ingest, calibrate, *detects), "walk")
     made = reconstruct.run(store, ref, ReconstructConfig(match_px=20, threshold_px=8))
     ref = Ref((*ref.inputs, made), "walk")
-    made = audit.run(store, ref, AuditConfig())
+    made = audit.run(store, ref, audit_config or AuditConfig())
     return store, Ref((*ref.inputs, made))
 
 

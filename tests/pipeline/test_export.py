@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from calibration.formats import load_rig
-from pipeline.config import ExportConfig
+from pipeline.config import AuditConfig, ExportConfig
 from pipeline.export import run
 from pipeline.labels import HIDDEN, SEEN, box_xywh_px, captured_sample, clip_box, label_image
 from pipeline.samples import encode_jpeg, generated_id, sample_id, sample_rows
@@ -226,6 +226,14 @@ def test_the_same_session_gives_the_same_bytes(session: tuple[Store, Ref], made:
 def test_every_second_instant_can_be_exported(session: tuple[Store, Ref]) -> None:
     made = run(*session, ExportConfig(name="half", every=2))
     assert sorted({row["t_ns"] for row in _rows(made.path / "data")}) == [time_ns(0), time_ns(2)]
+
+
+def test_without_an_accepted_skeleton_the_result_says_so(tmp_path: Path) -> None:
+    store, ref = made_session(tmp_path, audit_config=AuditConfig(max_error_px=1e-3))
+    made = run(store, ref, CONFIG)
+    assert made.rows == 0
+    assert made.summary["note"] == "no skeleton was accepted: see what the audit says of them"
+    assert "reprojection error" in (made.path / "README.md").read_text()
 
 
 def test_a_clip_without_people_makes_an_empty_dataset_that_can_be_read(tmp_path: Path) -> None:
