@@ -31,7 +31,8 @@ class ViewConfig:
     max_person: float = 1.2
     rotation_deg: float = 25.0
     rotated: float = 0.6
-    mosaic: float = 0.25
+    mosaic: float = 0.35
+    context: float = 0.2  # cut anywhere in the photo: background, and people in part
     upside_down: float = 0.02
     box_margin: float = 1.3
     max_people: int = 12
@@ -123,13 +124,17 @@ def render_view(
     topology: Topology,
     size_wh: tuple[int, int],
 ) -> View:
-    """Cut a view of `size_wh` around one person: scaled, shifted, rotated, flipped, recoloured, with its loss weights."""
+    """Cut a view of `size_wh` around one person (now and then anywhere): moved, flipped, recoloured, with its loss weights."""
     image = photo.image()
     flip = bool(rng.random() < 0.5)
-    out_from_px, scale = _random_affine(rng, person.box, view, size_wh, flip)
+    if rng.random() < view.context:
+        out_from_px, scale = _context_affine(rng, image.shape, view, size_wh, flip)
+    else:
+        out_from_px, scale = _random_affine(rng, person.box, view, size_wh, flip)
     pixels = _warp(rng, image, out_from_px, scale, size_wh)
     joints = np.stack([_moved_joints(p, out_from_px, flip, topology, size_wh) for p in photo.people])
-    weight = _weights(photo, out_from_px, source, view, joints, image.shape, size_wh)
+    known = np.stack([p.labelled[list(topology.mirror)] if flip else p.labelled for p in photo.people])
+    weight = _weights(photo, out_from_px, source, view, known, image.shape, size_wh)
     sizes = np.array([max(p.box[2:]) * scale for p in photo.people])
     return View(_recolour(rng, pixels), joints, sizes, weight)
 
@@ -143,18 +148,33 @@ def _random_affine(
     scale = share * min(size_wh) / long_side
     if size_wh[1] > size_wh[0] and box[3] > 1.5 * box[2]:  # an upright person fills an upright tile
         scale = min(scale * size_wh[1] / size_wh[0], size_wh[1] / long_side)
-    angle = rng.normal(0, view.rotation_deg) if rng.random() < view.rotated else 0.0
-    angle = np.deg2rad(np.clip(angle, -2 * view.rotation_deg, 2 * view.rotation_deg))
-    if rng.random() < view.upside_down:
-        angle += np.pi
-    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]])
-    if flip:
-        linear[0] *= -1
+    linear = scale * _random_turn(rng, view, flip)
     centre = box[:2] + box[2:] / 2
     slack = np.abs(np.array(size_wh) - scale * box[2:]) / 2
     target = (np.array(size_wh) - 1) / 2 + rng.uniform(-1, 1, 2) * slack * 0.6
     return np.concatenate([linear, (target - linear @ centre)[:, None]], 1), float(scale)
+
+
+def _context_affine(
+    rng: np.random.Generator, shape: tuple[int, ...], view: ViewConfig, size_wh: tuple[int, int], flip: bool
+) -> tuple[Array, float]:
+    """As `_random_affine`, around any point of the image, at a scale at which the image covers the view."""
+    wh = np.array(shape[1::-1], np.float64)
+    scale = float(max(np.array(size_wh) / wh) * rng.uniform(1.0, 1.6))
+    linear = scale * _random_turn(rng, view, flip)
+    margin = np.minimum(np.array(size_wh) / scale, wh) / 2
+    centre = margin + rng.random(2) * (wh - 2 * margin)
+    return np.concatenate([linear, ((np.array(size_wh) - 1) / 2 - linear @ centre)[:, None]], 1), scale
+
+
+def _random_turn(rng: np.random.Generator, view: ViewConfig, flip: bool) -> Array:
+    """(2, 2) rotation, mirrored left to right by a flip."""
+    angle = rng.normal(0, view.rotation_deg) if rng.random() < view.rotated else 0.0
+    angle = np.deg2rad(np.clip(angle, -2 * view.rotation_deg, 2 * view.rotation_deg))
+    if rng.random() < view.upside_down:
+        angle += np.pi
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.array([[-1.0, 0.0], [0.0, 1.0]]) @ turn if flip else turn
 
 
 def _warp(rng: np.random.Generator, image: Array, out_from_px: Array, scale: float, size_wh: tuple[int, int]) -> Array:
@@ -188,11 +208,11 @@ def _weights(
     out_from_px: Array,
     source: Source,
     view: ViewConfig,
-    joints: Array,
+    known: Array,
     shape: tuple[int, ...],
     size_wh: tuple[int, int],
 ) -> Array:
-    """(J, h/4, w/4) loss weights: padding 1, background, labelled people 1, what nobody labelled."""
+    """(J, h/4, w/4) loss weights: padding 1, background, labelled people 1, and joints of theirs that are not known (N, J)."""
     map_wh = (size_wh[0] // view.stride_px, size_wh[1] // view.stride_px)
     plane = np.ones((map_wh[1], map_wh[0]), np.float32)
     whole = np.array([0, 0, shape[1], shape[0]], np.float64)
@@ -207,9 +227,9 @@ def _weights(
         fill(plane, person.box, view.box_margin, 1.0)
     for box in photo.ignore_boxes:
         fill(plane, box, 1.0, 0.0)
-    weight = np.repeat(plane[None], joints.shape[1], 0)
-    for person, labels in zip(photo.people, joints, strict=True):
-        for j in np.flatnonzero(labels[:, 2] == 0):
+    weight = np.repeat(plane[None], known.shape[1], 0)
+    for person, labelled in zip(photo.people, known, strict=True):
+        for j in np.flatnonzero(~labelled):
             fill(weight[j], person.box, view.box_margin, source.unlabelled_weight)
     return weight
 

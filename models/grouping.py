@@ -1,8 +1,10 @@
 """Grouping of joint candidates into people by their tags (Newell, Huang, Deng 2017, section 3.3), made deterministic.
 
-Differences from the usual implementation, each for a reason: tag distances are not rounded (rounding leaves ties to the
-solver); a candidate farther than the tag threshold costs exactly what a new person costs (so one far candidate cannot push
-a near one away); people are capped by score, not by order of creation.
+Differences from the usual implementation, each for a reason: tag distances are not rounded, they count beyond a tolerance
+(rounding lets the value decide between near tags, which is right, but leaves ties to the solver); a candidate farther than
+the tag threshold costs exactly what a new person costs (so one far candidate cannot push a near one away); a second
+candidate with the tag of a person who has that joint already is a duplicate and begins nobody; people are capped by score, not
+by order of creation.
 """
 
 from __future__ import annotations
@@ -23,15 +25,16 @@ Array = NDArray[Any]
 class GroupConfig:
     """Thresholds of the decoder. Heatmap values are in 0..1; tags are in the unit in which push separates by 1.
 
-    detection: a candidate's least value. tag: largest distance to a person's mean tag. fill: least value of a missing
-    joint read from the map (0 turns filling off). min_joints: candidates a person needs. order: joints in the order in
-    which people are built, trunk first (None: 0..J-1, or Newell's order for 17 joints).
+    detection: a candidate's least value. tag: largest distance to a person's mean tag. tolerance: tags nearer than this are the
+    same. fill: least value of a missing joint read from the map (0 turns filling off). min_joints: candidates a person needs.
+    order: joints in the order in which people are built, trunk first (None: 0..J-1, or Newell's order for 17 joints).
     """
 
     candidates: int = 30
     max_people: int = 30
     detection: float = 0.1
     tag: float = 1.0
+    tolerance: float = 0.5
     fill: float = 0.02
     min_joints: int = 1
     order: tuple[int, ...] | None = None
@@ -73,7 +76,7 @@ def group(heatmaps: Array, tags: Array, config: GroupConfig | None = None) -> tu
     flat = tags.reshape(joints, height * width, -1)
     people: list[_Person] = []
     for joint, (pixel, score) in _in_order(find_candidates(heatmaps, config), config):
-        _match(people, joints, joint, pixel, score, flat[joint, pixel], config.tag)
+        _match(people, joints, joint, pixel, score, flat[joint, pixel], config)
     people = _best([p for p in people if p.count >= config.min_joints], config.max_people)
     if config.fill > 0:
         _fill(people, heatmaps.reshape(joints, -1), flat, config)
@@ -112,21 +115,29 @@ def _in_order(found: Sequence[tuple[Array, Array]], config: GroupConfig) -> list
     return [(joint, found[joint]) for joint in order]
 
 
-def _match(people: list[_Person], joints: int, joint: int, pixel: Array, score: Array, tag: Array, threshold: float) -> None:
+def _match(people: list[_Person], joints: int, joint: int, pixel: Array, score: Array, tag: Array, config: GroupConfig) -> None:
     """Give the candidates of one joint to the people so far, or let them begin new ones."""
-    taken = np.full(len(pixel), -1)
+    owner, begins = np.full(len(pixel), -1), np.ones(len(pixel), bool)
     if people and len(pixel):
         distance = np.linalg.norm(tag[:, None] - np.array([p.tag for p in people]), axis=-1)
+        begins = distance.min(1) >= config.tolerance
         # A pair beyond the threshold costs what starting a new person costs: both mean "not matched".
-        cost = np.minimum(100 * distance - score[:, None], 100 * threshold)
+        apart = np.clip(distance, config.tolerance, config.tag) - config.tolerance
+        cost = np.where(distance < config.tag, 100 * apart - score[:, None], 100 * (config.tag - config.tolerance))
         for row, column in zip(*linear_sum_assignment(cost), strict=True):
-            if distance[row, column] < threshold:
-                taken[row] = column
-    for i, owner in enumerate(taken):
-        if owner < 0:
+            if distance[row, column] < config.tag:
+                owner[row] = column
+    for i, person in enumerate(owner):
+        if person >= 0:
+            people[person].add(joint, int(pixel[i]), float(score[i]), tag[i])
+        elif begins[i] and not _known(people, joint, tag[i], config):
             people.append(_Person(np.full(joints, -1), np.zeros(joints), np.zeros(tag.shape[-1])))
-            owner = len(people) - 1
-        people[owner].add(joint, int(pixel[i]), float(score[i]), tag[i])
+            people[-1].add(joint, int(pixel[i]), float(score[i]), tag[i])
+
+
+def _known(people: list[_Person], joint: int, tag: Array, config: GroupConfig) -> bool:
+    """Whether somebody with this tag has this joint already: candidates come best first, so the one at hand is worse."""
+    return any(p.pixel[joint] >= 0 and np.linalg.norm(p.tag - tag) < config.tolerance for p in people)
 
 
 def _best(people: list[_Person], count: int) -> list[_Person]:
@@ -135,14 +146,14 @@ def _best(people: list[_Person], count: int) -> list[_Person]:
 
 
 def _fill(people: list[_Person], heatmaps: Array, tags: Array, config: GroupConfig) -> None:
-    """Read missing joints from the map (J, H*W): the highest value, less the tag distance beyond half the threshold."""
+    """Read missing joints from the map (J, H*W): the highest value, less the tag distance beyond the tolerance."""
     for joint, heatmap in enumerate(heatmaps):
         lacking = [p for p in people if p.pixel[joint] < 0]
         pixel = np.flatnonzero(heatmap > config.fill) if lacking else np.empty(0, int)
         if not len(pixel):
             continue
         distance = np.linalg.norm(tags[joint, pixel] - np.array([p.tag for p in lacking])[:, None], axis=-1)
-        value = heatmap[pixel] - np.maximum(distance - config.tag / 2, 0)
+        value = heatmap[pixel] - np.maximum(distance - config.tolerance, 0)
         for person, best in zip(lacking, value.argmax(1), strict=True):
             person.pixel[joint], person.score[joint] = pixel[best], heatmap[pixel[best]]
 

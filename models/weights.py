@@ -40,6 +40,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         save_file(ready, str(temporary), metadata=header)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o644)  # safetensors writes it readable by its owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

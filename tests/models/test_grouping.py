@@ -77,12 +77,22 @@ def test_renaming_the_tags_does_not_change_the_people() -> None:
 
 def test_equal_peaks_give_the_same_people_every_time() -> None:
     heatmaps, tags = np.zeros((3, 20, 20)), np.zeros((3, 20, 20, 1))
-    heatmaps[:, [3, 3, 15], [3, 15, 9]] = 0.5  # three equal candidates with equal tags
+    heatmaps[:, [3, 3, 15], [3, 15, 9]] = 0.5  # three equal candidates per joint
+    tags[:, 15, 9] = 2.0  # one of them with another tag
     first = group(heatmaps, tags, GroupConfig(fill=0))
     for _ in range(3):
         for a, b in zip(first, group(heatmaps.copy(), tags.copy(), GroupConfig(fill=0)), strict=True):
             np.testing.assert_array_equal(a, b)
-    assert len(first[0]) == 3
+    assert len(first[0]) == 2
+
+
+def test_a_second_peak_with_the_tag_of_a_person_is_a_duplicate_and_the_higher_one_wins() -> None:
+    heatmaps, tags = np.zeros((3, 20, 20)), np.full((3, 20, 20, 1), 1.0)
+    heatmaps[:, 5, 5], heatmaps[1, 15, 15] = 0.6, 0.4
+    tags[1, 5, 5] = 1.2  # the higher peak has the farther tag, within the tolerance
+    xy, score, _ = group(heatmaps, tags)
+    np.testing.assert_array_equal(xy, np.full((1, 3, 2), 5.0))
+    np.testing.assert_allclose(score, 0.6)
 
 
 def test_an_empty_map_holds_nobody() -> None:
