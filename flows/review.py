@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from flows.tasks import slug
@@ -16,24 +16,27 @@ from pipeline.report import contact_sheet
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
+COLUMNS = ("stage", "clip", "part", "state", "rows", "wall s", "cpu s", "peak MB")
+
 
 def show_results(session: str, steps: Sequence[Step]) -> None:
-    """The result table of a run as an artifact: one row per call of a stage."""
-    rows = [
-        {
-            "stage": step.stage,
-            "clip": step.clip,
-            "part": step.part,
-            "state": "was done" if step.skipped else "made",
-            "rows": step.rows,
-            "wall s": round(step.wall_s, 1),
-            "cpu s": round(step.cpu_s, 1),
-            "peak MB": round(step.peak_mb),
-            "figures": figures(step.summary),
-        }
-        for step in steps
-    ]
-    create_table_artifact(rows, slug(f"results-{session}"), f"What was made of {session}, and what was done already")
+    """The result table of a run as an artifact: one row per call of a stage, and below it the figures of each.
+
+    In markdown, with the figures outside the table: cells of Prefect's tables cut long text off.
+    """
+    table = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(step)) for step in steps)]
+    told = [f"- **{step.stage} {step.clip} {step.part}** {figures(step.summary)}" for step in steps if step.summary]
+    markdown = "\n".join([*table, "", *told])
+    create_markdown_artifact(markdown, slug(f"results-{session}"), f"What was made of {session}")
+
+
+def _cells(step: Step) -> list[str]:
+    cost = ["", "", ""] if step.skipped else [f"{step.wall_s:.1f}", f"{step.cpu_s:.1f}", f"{step.peak_mb:.0f}"]
+    return [step.stage, step.clip, step.part, "was done" if step.skipped else "made", str(step.rows), *cost]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
 def show_contact_sheets(store: Store, made: Sequence[tuple[Ref, Artefact]]) -> None:

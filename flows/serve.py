@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.terminal import say
@@ -29,6 +29,8 @@ def serve(port: int = 4200) -> None:
     Raises InputError when the port is taken, StageError with the log's place when something does not start or stops.
     """
     check_port(port)
+    # A shell's background jobs ignore Ctrl-C's signal and would hand that on to the server and the worker.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = prefect_home()
     environment = prefect_environment(port, home)
     say(f"starting Prefect's server on http://127.0.0.1:{port} (its data and logs are in {home})")
@@ -112,15 +114,14 @@ def running(name: str, words: list[str], environment: dict[str, str], home: Path
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end as Ctrl-C would; after fifteen seconds end it and its children."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
+    """Ask a process to end; after fifteen seconds end it. What it left of its own children ends with it."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

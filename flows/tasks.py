@@ -74,8 +74,10 @@ def progress_in_ui(label: str, total: int, unit: str) -> Iterator[Callable[[int]
     bar = ProgressBar(label, total, unit, cast(UUID, create_progress_artifact(0.0, slug(label), label)))
     try:
         yield bar.advance
-    finally:
+    except BaseException:
         bar.show()
+        raise
+    bar.finish()
 
 
 @dataclass
@@ -96,10 +98,16 @@ class ProgressBar:
         if time.monotonic() - self.shown_s >= UPDATE_EVERY_S:
             self.show()
 
+    def finish(self) -> None:
+        """The work is over; what had less to do than it thought is done as well."""
+        self.total = self.done
+        self.show()
+
     def show(self) -> None:
         """Bring the artifact up to date."""
         self.shown_s = time.monotonic()
         rate = self.done / max(self.shown_s - self.begun_s, 1e-9)
         left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
         text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{left}"
-        update_progress_artifact(self.artifact, min(100.0, 100.0 * self.done / max(self.total, 1)), text)
+        share = self.done / self.total if self.total else 1.0
+        update_progress_artifact(self.artifact, min(100.0, 100.0 * share), text)
