@@ -165,7 +165,7 @@ def _anny() -> tuple[Any, Any]:
         from anny.paths import set_anny_cache_path
     except ImportError as error:
         raise ImportError(
-            f"virtual people need anny ({error}): pip install roma trimesh && pip install --no-deps 'anny==0.6.*'"
+            f"virtual people need anny ({error}): pip install roma && pip install --no-deps 'anny==0.6.*'"
         ) from error
     topology = TopologyConfig(base_mesh="makehuman", remove_unattached_vertices=False)
     with _cache_folder() as folder:

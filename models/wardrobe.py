@@ -114,7 +114,8 @@ def _hanging(words: list[str]) -> list[float]:
 
 
 def _ranges(words: list[str]) -> list[int]:
-    out, k = [], 0
+    out: list[int] = []
+    k = 0
     while k < len(words):
         spans = k + 2 < len(words) and words[k + 1] == "-"
         out += range(int(words[k]), int(words[k + 2 if spans else k]) + 1)

@@ -52,7 +52,7 @@ FOURWAY = ("cam1", "cam2", "cam3", "cam4")
 # The board lies flat on the floor, printed face up, at these first instants of the board clip.
 FLOOR_INSTANTS = 3
 # What each person does; the first walks past the second.
-PERFORMANCES = (("walk", (0.0, -0.55), 0.6), ("reach", (-0.1, 0.85), 1.7), ("squat", (-0.9, 0.0), 1.2))
+PERFORMANCES = (("walk", (0.25, -0.4), 0.6), ("reach", (-0.6, 0.8), 1.7), ("squat", (-1.1, -0.4), 1.2))
 
 
 class StudioConfig(Section):
