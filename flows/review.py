@@ -25,7 +25,11 @@ def show_results(session: str, steps: Sequence[Step]) -> None:
     In markdown, with the figures outside the table: cells of Prefect's tables cut long text off.
     """
     table = [_line(COLUMNS), _line(["---"] * len(COLUMNS)), *(_line(_cells(step)) for step in steps)]
-    told = [f"- **{step.stage} {step.clip} {step.part}** {figures(step.summary)}" for step in steps if step.summary]
+    told = [
+        f"- **{' '.join((step.stage, step.clip, step.part)).strip()}** {figures(step.summary)}"
+        for step in steps
+        if step.summary
+    ]
     markdown = "\n".join([*table, "", *told])
     create_markdown_artifact(markdown, slug(f"results-{session}"), f"What was made of {session}")
 
