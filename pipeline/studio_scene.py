@@ -157,7 +157,7 @@ def _print_cells(board: Board) -> tuple[NDArray[np.uint8], float]:
 def board_poses(rng: np.random.Generator, board: Board, instants: int, arc_deg: float, rest: int = 3) -> list[Rigid]:
     """world_from_board over a clip: `rest` instants flat on the floor face up, then waved at the cameras from end to end.
 
-    The board turns along the arc and back, so that neighbours see it together, and nods, leans, rolls and comes nearer.
+    The board turns along the arc and back, so that neighbours see it together, and nods, leans, rolls and wanders about.
     """
     half = np.array([board.cols, board.rows, 0]) * board.square_m / 2
     # Printed face up: z of the board frame points into the sheet. The board lies where the middle cameras look down on it.
@@ -168,12 +168,15 @@ def board_poses(rng: np.random.Generator, board: Board, instants: int, arc_deg: 
         s = k / max(1, instants - len(poses) - 1)
         azimuth = np.deg2rad(arc_deg) * 0.42 * np.sin(4 * np.pi * s + 0.3)
         wave = np.sin(2 * np.pi * s * np.array([5, 7, 3, 4, 9]) + phases)
-        away_m = 0.55 + 0.35 * wave[2]
-        centre = np.array([away_m * np.cos(azimuth), away_m * np.sin(azimuth), 1.25 + 0.35 * wave[3]])
+        away_m = 0.6 + 0.4 * wave[2]
+        # Sideways and up and down until it reaches the borders of the pictures, where lenses bend most.
+        aside_m = 0.5 * wave[4]
+        centre = away_m * np.array([np.cos(azimuth), np.sin(azimuth), 0]) + [0, 0, 1.2 + 0.5 * wave[3]]
+        centre += aside_m * np.array([-np.sin(azimuth), np.cos(azimuth), 0])
         facing = azimuth + 0.15 * wave[0]
         # The printed face looks towards (cos, sin) of `facing`: x to the viewer's right, y down, z into the sheet.
         upright = np.array([[-np.sin(facing), 0, -np.cos(facing)], [np.cos(facing), 0, -np.sin(facing)], [0, -1, 0]])
-        tilt = Rotation.from_euler("xyz", [-0.3 + 0.35 * wave[1], 0.15 * wave[4], 0.5 * wave[0] * wave[3]]).as_matrix()
+        tilt = Rotation.from_euler("xyz", [-0.3 + 0.35 * wave[1], 0.15 * wave[0], 0.5 * wave[0] * wave[3]]).as_matrix()
         poses.append(Rigid(upright @ tilt, centre) @ Rigid(np.eye(3), -half))
     return poses
 
