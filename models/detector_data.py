@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from models.backdrops import Backdrop, photo_backdrop, plain_backdrop
 from models.photos import Person, Photo, Source
 from models.skeleton import COCO17, Topology
 
@@ -27,11 +28,12 @@ class ViewConfig:
 
     size_px: int = 128
     stride_px: int = 4
-    min_person: float = 0.45  # person's longer side as a share of the view
+    min_person: float = 0.38  # person's longer side as a share of the view
     max_person: float = 1.2
     rotation_deg: float = 25.0
     rotated: float = 0.6
     mosaic: float = 0.35
+    backdrop: float = 0.6  # before a strip of another photo instead of a plain colour
     context: float = 0.2  # cut anywhere in the photo: background, and people in part
     upside_down: float = 0.02
     box_margin: float = 1.3
@@ -94,7 +96,16 @@ class PoseSamples(Dataset[dict[str, Array]]):
         else:
             raise ValueError(f"{self.sources[pick].folder}: no person with {self.view.min_joints} joints in 20 draws")
         person = rich[int(rng.integers(len(rich)))]
-        return render_view(rng, photo, person, self.sources[pick], self.view, self.topology, size_wh)
+        return render_view(rng, photo, person, self.sources[pick], self.view, self.topology, self._backdrop(rng, size_wh))
+
+    def _backdrop(self, rng: np.random.Generator, size_wh: tuple[int, int]) -> Backdrop:
+        """A photo's empty strip for the share `view.backdrop` of the views, where the photo drawn has one."""
+        if rng.random() < self.view.backdrop:
+            pick = int(rng.integers(len(self.sources)))
+            photo = self.photos[pick][int(rng.integers(len(self.photos[pick])))]
+            if found := photo_backdrop(rng, photo, self.sources[pick].outside_weight, size_wh):
+                return found
+        return plain_backdrop(rng, size_wh)
 
 
 def join_tiles(tiles: Sequence[Sequence[View]]) -> View:
@@ -122,19 +133,20 @@ def render_view(
     source: Source,
     view: ViewConfig,
     topology: Topology,
-    size_wh: tuple[int, int],
+    backdrop: Backdrop,
 ) -> View:
-    """Cut a view of `size_wh` around one person (now and then anywhere): moved, flipped, recoloured, with its loss weights."""
+    """Cut a view around one person (now and then anywhere), moved, flipped, recoloured, before a backdrop of its size."""
     image = photo.image()
+    size_wh = (backdrop.image.shape[1], backdrop.image.shape[0])
     flip = bool(rng.random() < 0.5)
     if rng.random() < view.context:
         out_from_px, scale = _context_affine(rng, image.shape, view, size_wh, flip)
     else:
         out_from_px, scale = _random_affine(rng, person.box, view, size_wh, flip)
-    pixels = _warp(rng, image, out_from_px, scale, size_wh)
+    pixels = _warp(image, out_from_px, scale, backdrop.image)
     joints = np.stack([_moved_joints(p, out_from_px, flip, topology, size_wh) for p in photo.people])
     known = np.stack([p.labelled[list(topology.mirror)] if flip else p.labelled for p in photo.people])
-    weight = _weights(photo, out_from_px, source, view, known, image.shape, size_wh)
+    weight = _weights(photo, out_from_px, source, view, known, image.shape, backdrop)
     sizes = np.array([max(p.box[2:]) * scale for p in photo.people])
     return View(_recolour(rng, pixels), joints, sizes, weight)
 
@@ -177,8 +189,8 @@ def _random_turn(rng: np.random.Generator, view: ViewConfig, flip: bool) -> Arra
     return np.array([[-1.0, 0.0], [0.0, 1.0]]) @ turn if flip else turn
 
 
-def _warp(rng: np.random.Generator, image: Array, out_from_px: Array, scale: float, size_wh: tuple[int, int]) -> Array:
-    """The view's pixels; images much larger than the view are halved first so that nothing aliases."""
+def _warp(image: Array, out_from_px: Array, scale: float, backdrop: Array) -> Array:
+    """The view's pixels before the backdrop; images much larger than the view are halved first so that nothing aliases."""
     out_from_px = out_from_px.copy()
     while scale < 0.6 and min(image.shape[:2]) > 8:
         height, width = image.shape[:2]
@@ -187,9 +199,9 @@ def _warp(rng: np.random.Generator, image: Array, out_from_px: Array, scale: flo
         out_from_px[:, 2] += out_from_px[:, :2] @ ((ratio - 1) / 2)  # x_old = (x + .5) * ratio - .5
         out_from_px[:, :2] *= ratio
         scale *= 2
-    grey = rng.random() < 0.5
-    border = (114, 114, 114) if grey else tuple(int(c) for c in rng.integers(0, 256, 3))
-    return cv2.warpAffine(image, out_from_px, size_wh, flags=cv2.INTER_LINEAR, borderValue=border)
+    size_wh = (backdrop.shape[1], backdrop.shape[0])
+    mode = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_TRANSPARENT}
+    return cv2.warpAffine(image, out_from_px, size_wh, dst=backdrop.copy(), **mode)
 
 
 def _moved_joints(person: Person, out_from_px: Array, flip: bool, topology: Topology, size_wh: tuple[int, int]) -> Array:
@@ -210,11 +222,11 @@ def _weights(
     view: ViewConfig,
     known: Array,
     shape: tuple[int, ...],
-    size_wh: tuple[int, int],
+    backdrop: Backdrop,
 ) -> Array:
-    """(J, h/4, w/4) loss weights: padding 1, background, labelled people 1, and joints of theirs that are not known (N, J)."""
-    map_wh = (size_wh[0] // view.stride_px, size_wh[1] // view.stride_px)
-    plane = np.ones((map_wh[1], map_wh[0]), np.float32)
+    """(J, h/4, w/4) loss weights: backdrop, background, labelled people 1, and joints of theirs that are not known (N, J)."""
+    map_hw = (backdrop.image.shape[0] // view.stride_px, backdrop.image.shape[1] // view.stride_px)
+    plane = np.full(map_hw, backdrop.weight, np.float32)
     whole = np.array([0, 0, shape[1], shape[0]], np.float64)
 
     def fill(target: Array, box: Array, margin: float, value: float) -> None:

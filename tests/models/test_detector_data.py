@@ -10,7 +10,7 @@ from models.skeleton import COCO17
 from tests.models.scenes import document, write_document, write_folder
 
 # Every view upright, unflipped people are told from flipped ones by the order of left and right.
-PLAIN = ViewConfig(mosaic=0.0, context=0.0, rotated=0.0, upside_down=0.0, min_person=0.8, max_person=0.9)
+PLAIN = ViewConfig(mosaic=0.0, context=0.0, backdrop=0.0, rotated=0.0, upside_down=0.0, min_person=0.8, max_person=0.9)
 
 
 def samples(folder: Path, view: ViewConfig = PLAIN, **trust: float) -> PoseSamples:

@@ -80,7 +80,7 @@ def test_the_trained_file_loads_as_a_detector_and_says_what_it_saw(tmp_path: Pat
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
-    view = ViewConfig(size_px=64, mosaic=0.0, context=0.0, rotated=0.0, min_person=0.8, max_person=0.9)
+    view = ViewConfig(size_px=64, mosaic=0.0, context=0.0, backdrop=0.0, rotated=0.0, min_person=0.8, max_person=0.9)
     train(config_for(tmp_path / "run", write_folder(tmp_path / "set"), steps=60, checkpoint_every=20, view=view), quiet)
     with (tmp_path / "run" / "curve.csv").open() as file:
         heat = [float(row["heatmap"]) for row in csv.DictReader(file)]
