@@ -24,7 +24,7 @@ def test_crops_show_the_person_where_the_labels_say(tmp_path: Path) -> None:
     x, y = np.round(joints[:, :2]).astype(int).T
     assert np.median(image.max(-1)[y, x]) > 110
     large = read_photos(write_folder(tmp_path / "large", 1, (900, 1350)))[0]  # shrunk by more than half
-    np.testing.assert_allclose(labelled_crops(large, 128)[0][1], joints, atol=3)  # its box has the same margin in pixels
+    np.testing.assert_allclose(labelled_crops(large, 128)[0][1], joints, atol=6)  # the box has 4 px of margin in both
     assert 0.7 * 128 < np.ptp(joints[:, :2], axis=0).max() < 0.9 * 128
 
 
