@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from models.grouping import GroupConfig, group
 from models.hourglass import STEM_STRIDE, HourglassConfig, StackedHourglass
@@ -54,7 +55,11 @@ class Letterbox:
 
 @dataclass(frozen=True)
 class Detector:
-    """A network with its decoder. `size_px`: longer side of the network's input; `flip`: average with the mirror image."""
+    """A network with its decoder. `size_px`: longer side of the network's input; `flip`: average with the mirror image.
+
+    scales: sizes of the input as shares of `size_px`. With several, heatmaps are averaged on the finest map and tags are read
+    from the coarsest input, where a person fits the network's view best (multi-scale test of Newell 2017).
+    """
 
     network: StackedHourglass
     topology: Topology
@@ -62,6 +67,7 @@ class Detector:
     device: str = "cpu"
     size_px: int = 384
     flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
     batch: int = 8
     grouping: GroupConfig = field(default_factory=lambda: GroupConfig(min_joints=4))
 
@@ -74,13 +80,22 @@ class Detector:
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
             raise ValueError(f"Detector.detect: expected images (B, H, W, 3) uint8 RGB, got {images.shape} {images.dtype}")
-        box = Letterbox.fit((images.shape[2], images.shape[1]), self.size_px, self.network.config.stride_px)
+        sizes = sorted(max(round(self.size_px * scale), 1) for scale in self.scales)
+        stride = self.network.config.stride_px
+        boxes = [Letterbox.fit((images.shape[2], images.shape[1]), size, stride) for size in sizes]
         found: list[People] = []
         for begin in range(0, len(images), self.batch):
-            padded = np.stack([box.apply(image) for image in images[begin : begin + self.batch]])
-            heatmaps, tags = self.maps(torch.from_numpy(padded))
-            found += [self._people(h, t, box) for h, t in zip(heatmaps.numpy(), tags.numpy(), strict=True)]
+            heatmaps, tags = self._pyramid(images[begin : begin + self.batch], boxes)
+            found += [self._people(h, t, boxes[-1]) for h, t in zip(heatmaps.numpy(), tags.numpy(), strict=True)]
         return found
+
+    def _pyramid(self, images: Array, boxes: list[Letterbox]) -> tuple[Tensor, Tensor]:
+        """Heatmaps averaged over the sizes and tags of the coarsest one, both on the finest map; boxes coarsest first."""
+        maps = [self.maps(torch.from_numpy(np.stack([box.apply(image) for image in images]))) for box in boxes]
+        heatmaps = [resampled(h, box, boxes[-1]) for (h, _), box in zip(maps, boxes, strict=True)]
+        tags = maps[0][1].movedim(-1, 1).flatten(1, 2)
+        tags = resampled(tags, boxes[0], boxes[-1]).unflatten(1, (-1, maps[0][1].shape[1])).movedim(1, -1)
+        return torch.stack(heatmaps).mean(0), tags
 
     @torch.inference_mode()
     def maps(self, padded: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,14 +116,27 @@ class Detector:
         return box.image_from_map(xy), score, tag
 
     def with_options(self, **options: Any) -> Detector:
-        """The same network with other `size_px`, `flip`, `batch` or `grouping`."""
+        """The same network with other `size_px`, `flip`, `scales`, `batch` or `grouping`."""
         return replace(self, **options)
+
+
+def resampled(maps: Tensor, source: Letterbox, target: Letterbox) -> Tensor:
+    """Maps (B, C, h, w) of one letterbox on the map of another, of the same images; bilinear."""
+    if source == target:
+        return maps
+    axes = []
+    for axis, side in ((1, maps.shape[-2]), (0, maps.shape[-1])):
+        share = (torch.arange(target.padded_wh[axis] // STEM_STRIDE) + 0.5) / target.resized_wh[axis]
+        axes.append(2 * share * source.resized_wh[axis] / side - 1)  # grid_sample's -1..1 over the whole map
+    y, x = torch.meshgrid(*axes, indexing="ij")
+    grid = torch.stack([x, y], -1).expand(len(maps), -1, -1, -1)
+    return grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def load_detector(weights: str | Path = "default", device: str = "cpu", **options: Any) -> Detector:
     """A detector from shipped weights ("default" or a name in data/weights) or from a .safetensors file.
 
-    options: `size_px`, `flip`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
+    options: `size_px`, `flip`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
     Raises WeightsError for weights that are missing, tampered with, or of another topology.
     """
     path = weights_path(weights)
@@ -120,7 +148,9 @@ def load_detector(weights: str | Path = "default", device: str = "cpu", **option
     except RuntimeError as error:
         raise WeightsError(f"{path}: the tensors do not fit the recorded network {config}: {error}") from error
     network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Detector(network, TOPOLOGIES[config.topology], about, device, **{**about.get("inference", {}), **options})
+    chosen = {**about.get("inference", {}), **options}
+    chosen["scales"] = tuple(chosen.get("scales", (1.0,)))
+    return Detector(network, TOPOLOGIES[config.topology], about, device, **chosen)
 
 
 def weights_path(weights: str | Path) -> Path:

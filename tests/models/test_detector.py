@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.detector import Detector, Letterbox, load_detector
+from models.detector import Detector, Letterbox, load_detector, resampled
 from models.hourglass import HourglassConfig, build_hourglass
 from models.skeleton import COCO17
 from models.weights import WeightsError, save_tensors
@@ -57,6 +57,29 @@ def test_detections_have_the_contracted_shapes(detector: Detector) -> None:
         for xy, score, tag in people:
             assert xy.shape == (len(xy), 17, 2) and score.shape == (len(xy), 17) and tag.shape == (len(xy), dims)
             assert (np.isnan(xy).any(-1) == (score == 0)).all()
+
+
+def test_several_scales_keep_the_contract(detector: Detector) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 50, 80, 3), np.uint8)
+    pyramid = detector.with_options(scales=(0.5, 1.0), flip=True, batch=2)
+    people = pyramid.detect(images)
+    assert len(people) == 3
+    for xy, score, tag in people:
+        assert xy.shape == (len(xy), 17, 2) and score.shape == (len(xy), 17) and tag.shape == (len(xy), 2)
+    for (a, _, _), (b, _, _) in zip(
+        detector.detect(images), detector.with_options(scales=(1.0, 1.0)).detect(images), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_a_resampled_map_shows_the_same_place_of_the_image() -> None:
+    coarse, fine = Letterbox.fit((500, 300), 130, 64), Letterbox.fit((500, 300), 300, 64)
+    image_xy = torch.from_numpy(coarse.image_from_map(np.stack(np.meshgrid(np.arange(48), np.arange(32)), -1)))
+    maps = image_xy.permute(2, 0, 1)[None, :, : coarse.padded_wh[1] // 4, : coarse.padded_wh[0] // 4].contiguous()
+    moved = resampled(maps, coarse, fine)[0].permute(1, 2, 0).numpy()
+    expected = fine.image_from_map(np.stack(np.meshgrid(np.arange(moved.shape[1]), np.arange(moved.shape[0])), -1))
+    inside = (slice(3, -8), slice(3, -8))  # away from the border, where there is nothing to interpolate with
+    np.testing.assert_allclose(moved[inside], expected[inside], atol=1e-2)
 
 
 def test_a_mirrored_picture_has_mirrored_maps_under_the_flip_test(detector: Detector) -> None:
