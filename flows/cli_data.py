@@ -113,7 +113,10 @@ def evaluate_calibration(
 
 @train.command("detector")
 def train_detector(
-    data: Annotated[Texts, typer.Option("--data", metavar="FOLDER[=WEIGHT]", help="Photos in COCO layout; repeatable.")],
+    data: Annotated[
+        Texts,
+        typer.Option("--data", metavar="FOLDER[=WEIGHT[:OUTSIDE[:UNLABELLED]]]", help="Photos in COCO layout; repeatable."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoint, curves, weights.")] = Path("runs/detector"),
     validation: Annotated[Texts, typer.Option("--validation", metavar="FOLDER", help="Photos to watch.")] = [],  # noqa: B006
     held_out: Annotated[Texts, typer.Option("--held-out", metavar="NAME=COUNT", help="Photos kept out.")] = [],  # noqa: B006
@@ -156,18 +159,19 @@ def train_detector(
 
 
 def _source(text: str) -> Any:
-    """FOLDER or FOLDER=WEIGHT as a source of photos. Raises InputError showing the text."""
+    """FOLDER[=WEIGHT[:OUTSIDE[:UNLABELLED]]] as a source of photos. Raises InputError showing the text."""
     from models.photos import Source
     from pipeline.errors import InputError
 
-    folder, _, weight = text.partition("=")
     try:
-        share = float(weight or 1.0)
+        source = Source.parse(text)
     except ValueError as error:
-        raise InputError(f"--data: expected FOLDER or FOLDER=WEIGHT, got {text!r}") from error
-    if not (Path(folder) / "annotations.json").is_file():
-        raise InputError(f"--data {folder}: expected annotations.json and images/ (COCO layout), found no annotations.json")
-    return Source(folder, share)
+        raise InputError(str(error)) from error
+    if not (Path(source.folder) / "annotations.json").is_file():
+        raise InputError(
+            f"--data {source.folder}: expected annotations.json and images/ (COCO layout), found no annotations.json"
+        )
+    return source
 
 
 def _count(text: str) -> tuple[str, int]:
