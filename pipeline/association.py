@@ -24,10 +24,13 @@ Whole = NDArray[np.int64]
 # A proposal needs this many joints seen by both views: fewer meet by chance.
 COMMON_JOINTS = 3
 # One joint counts at most this many times match_px in a mean, so that a few wrong joints do not part a person.
-CUT = 2.0
+CUT = 1.25
 # Median length of shins, thighs, hips, torso, shoulders and arms: 0.33 m in adults, 0.15 m in infants. Lines of sight of
 # different people that happen to meet do so nearer or further than either stands, and make a dwarf or a giant.
 MEDIAN_LIMB_M = (0.12, 0.60)
+# Detectors take backs for fronts and then exchange left and right of a whole person. A view may be read the other way round
+# when that fits better by this share of match_px, and when two others at least say which way round the person is.
+MIRROR_COST = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +56,22 @@ def pack(instants: Sequence[Sequence[Poses2D | None]], joints: int) -> Views:
     return Views(np.where(missing[..., None], np.nan, xy_px), np.where(missing, 0.0, score))
 
 
+def with_mirrored(views: Views, topology: Topology = DEFAULT_TOPOLOGY) -> Views:
+    """The same people twice, 2P: person p + P is person p with left and right joints exchanged."""
+    mirror = list(topology.mirror)
+    return Views(
+        np.concatenate([views.xy_px, views.xy_px[..., mirror, :]], axis=2),
+        np.concatenate([views.score, views.score[..., mirror]], axis=2),
+    )
+
+
 def associate(
     rig: Rig, views: Views, match_px: float, pair_px: float | None = None, topology: Topology = DEFAULT_TOPOLOGY
 ) -> list[Whole]:
     """Per instant the people seen by two views or more: (G, C) index of the person in each camera, -1 where not seen.
+
+    views: P people and their mirror images (`with_mirrored`), 2P in all; an index of P or more says that the person's left and
+    right are exchanged in that view. Which way round a person is, the views decide by their support.
 
     People match when their joints reproject within match_px on average; within pair_px (match_px unless given) when only two
     views see them and nothing else speaks for them. Two views cannot tell different people apart whose joints all lie on each
@@ -74,8 +89,9 @@ def associate(
 
 def _propose(rig: Rig, views: Views, a: int, b: int, match_px: float, topology: Topology) -> tuple[Whole, Array]:
     """Proposals of two cameras: their instants (H,), and the support (H, C, P) in 0..1 that everybody in every view gives."""
+    people = views.score.shape[2] // 2
     seen = (views.score > 0).sum(-1) >= COMMON_JOINTS
-    f, p, q = np.nonzero(seen[:, a, :, None] & seen[:, b, None, :])
+    f, p, q = np.nonzero(seen[:, a, :people, None] & seen[:, b, None, :])
     xyz_m, cost_px = _meet(rig.subset((rig.names[a], rig.names[b])), views, (f, a, p), (f, b, q), match_px)
     keep = (cost_px <= match_px) & _plausible(xyz_m, topology)
     f, p, q, xyz_m, cost_px = f[keep], p[keep], q[keep], xyz_m[keep], cost_px[keep]
@@ -87,6 +103,7 @@ def _propose(rig: Rig, views: Views, a: int, b: int, match_px: float, topology: 
             support[:, c] = 1.0 - _mean_error(off_px, np.isfinite(views.xy_px[f, c, ..., 0]), match_px) / match_px
     rows = np.arange(len(f))
     support[rows, a, p] = support[rows, b, q] = 1.0 - cost_px / match_px
+    support[..., people:] -= MIRROR_COST
     return f, np.maximum(support, 0.0)
 
 
@@ -122,7 +139,7 @@ def _plausible(xyz_m: Array, topology: Topology) -> NDArray[np.bool_]:
 
 def _choose(support: Array, least_gain: float) -> Whole:
     """Groups (G, C) of one instant, best supported proposal first; whom a group has won supports no other."""
-    proposals, cameras, people = support.shape
+    proposals, cameras, people = support.shape[0], support.shape[1], support.shape[2] // 2
     support, groups = support.copy(), []
     while proposals and people:
         best = int(support.max(2).sum(1).argmax())  # the first of equals: deterministic
@@ -130,11 +147,14 @@ def _choose(support: Array, least_gain: float) -> Whole:
         seen = gain > 0
         if seen.sum() < 2:
             break
-        if seen.sum() == 2 and gain[seen].min() < least_gain:
+        turned = seen & (person >= people)
+        if seen.sum() == 2 and (gain[seen].min() < least_gain or turned.any()):
             support[best] = 0.0
             continue
+        if gain[turned].sum() > gain[seen & ~turned].sum():
+            person = (person + people) % (2 * people)
         groups.append(np.where(seen, person, -1))
         for c in np.flatnonzero(seen):
-            support[:, c, person[c]] = 0.0
+            support[:, c, person[c] % people] = support[:, c, person[c] % people + people] = 0.0
         support[(support.max(2) > 0).sum(1) < 2] = 0.0
     return np.array(groups, dtype=np.int64).reshape(-1, cameras)

@@ -74,8 +74,15 @@ class DetectConfig(Section):
 class ReconstructConfig(Section):
     """Matching people across views and triangulating them."""
 
-    match_px: float = Field(40.0, gt=0, description="people match across views when their joints reproject this close, in px")
-    threshold_px: float = Field(20.0, gt=0, description="a view further off than this is left out of a joint, in px")
+    match_share: float = Field(
+        0.03,
+        gt=0,
+        lt=1,
+        description="people match when their joints reproject this close, as a share of the images' longer side",
+    )
+    threshold_share: float = Field(
+        0.0125, gt=0, lt=1, description="a view further off than this is left out of a joint, as a share of the longer side"
+    )
     min_views: int = Field(2, ge=2, description="views needed for a joint")
     min_joints: int = Field(5, ge=1, description="joints needed for a skeleton")
     max_step_m: float = Field(0.5, gt=0, description="a person moves at most this far between two instants, in m")

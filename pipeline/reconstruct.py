@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from calibration.rig import Rig
 from calibration.triangulate import triangulate_robust
-from pipeline.association import Views, Whole, associate, pack
+from pipeline.association import Views, Whole, associate, pack, with_mirrored
 from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.progress import progress
@@ -43,11 +43,12 @@ def reconstruct(rig: Rig, instants: Iterable[Instant], config: ReconstructConfig
 
 def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig) -> list[Skeletons3D]:
     """Skeletons of some instants, people numbered within each instant."""
-    views = pack([poses for _, poses in chunk], JOINTS)
-    groups = associate(rig, views, config.match_px, config.threshold_px)
+    views = with_mirrored(pack([poses for _, poses in chunk], JOINTS))
+    match_px, threshold_px = thresholds_px(rig, config)
+    groups = associate(rig, views, match_px, threshold_px)
     instant = np.repeat(np.arange(len(chunk)), [len(g) for g in groups])
     xy_px, score = _gather(views, instant, np.concatenate(groups))
-    points = triangulate_robust(rig, xy_px.reshape(len(rig), -1, 2), score.reshape(len(rig), -1), config.threshold_px)
+    points = triangulate_robust(rig, xy_px.reshape(len(rig), -1, 2), score.reshape(len(rig), -1), threshold_px)
     used = np.zeros((len(rig), len(points.n_views)), dtype=bool) if points.used is None else points.used
     xyz_m = np.where((points.n_views >= config.min_views)[:, None], points.xyz_m, np.nan).reshape(-1, JOINTS, 3)
     known = np.isfinite(xyz_m).all(-1)
@@ -61,6 +62,12 @@ def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig) ->
         mine = (instant == f) & enough
         made.append(Skeletons3D(t_ns, np.arange(mine.sum()), xyz_m[mine], mean_score[mine], error_px[mine], n_views[mine]))
     return made
+
+
+def thresholds_px(rig: Rig, config: ReconstructConfig) -> tuple[float, float]:
+    """match and threshold in px: a detector works at one image size, so its errors grow with the images of the cameras."""
+    longer_px = float(max(max(camera.size_wh) for camera in rig.cameras))
+    return config.match_share * longer_px, config.threshold_share * longer_px
 
 
 def _gather(views: Views, instant: Whole, groups: Whole) -> tuple[Array, Array]:

@@ -42,7 +42,7 @@ def made_session(root: Path, noise_px: float = 0.3, audit_config: AuditConfig | 
     ingest = _ingest(root, rig.names)
     detects = tuple(_detect(root, name, [views[c] for views in seen]) for c, name in enumerate(rig.names))
     ref = Ref((ingest, calibrate, *detects), "walk")
-    made = reconstruct.run(store, ref, ReconstructConfig(match_px=20, threshold_px=8))
+    made = reconstruct.run(store, ref, ReconstructConfig(match_share=20 / 320, threshold_share=8 / 320))
     ref = Ref((*ref.inputs, made), "walk")
     made = audit.run(store, ref, audit_config or AuditConfig())
     return store, Ref((*ref.inputs, made))

@@ -8,11 +8,11 @@ import pytest
 from calibration.formats import load_rig
 from calibration.rig import Rig
 from models.skeleton import COCO17
-from pipeline.association import associate, pack
+from pipeline.association import associate, pack, with_mirrored
 from pipeline.config import DetectConfig, ReconstructConfig
 from pipeline.detect import imported
 from pipeline.detections import read_detections
-from pipeline.reconstruct import reconstruct, summarise
+from pipeline.reconstruct import reconstruct, summarise, thresholds_px
 from pipeline.trc import read_trc
 from pipeline.types import Poses2D, Skeletons3D
 from tests.pipeline.worlds import ring, see, time_ns, walk
@@ -211,7 +211,7 @@ def test_people_who_cross_are_never_exchanged_despite_noise_gaps_and_swapped_leg
 
 def test_groups_hold_nobody_twice_and_at_least_two_views() -> None:
     rig, truth_m = ring(6), _three_people(5)
-    for groups in associate(rig, pack(see(rig, truth_m, 6.0), 17), CONFIG.match_px):
+    for groups in associate(rig, with_mirrored(pack(see(rig, truth_m, 6.0), 17)), thresholds_px(rig, CONFIG)[0]):
         assert ((groups >= 0).sum(1) >= 2).all()
         for column in groups.T:
             seen = column[column >= 0]
@@ -250,3 +250,27 @@ def test_imported_detections_lead_to_the_published_trajectories(shared_data: Pat
     off_m = np.linalg.norm(np.stack([s.xyz_m[0, joints] for s in found]) - expected_m, axis=-1)
     assert off_m.max() < 1e-3
     assert np.median(off_m) < 1e-4
+
+
+def _turned(pose: Poses2D) -> Poses2D:
+    """What a detector says that takes a back for a front: left and right of everybody exchanged."""
+    mirror = list(COCO17.mirror)
+    return Poses2D(pose.camera, pose.t_ns, pose.xy_px[:, mirror], pose.score[:, mirror], pose.tag)
+
+
+def test_a_view_that_exchanges_left_and_right_is_read_the_other_way_round() -> None:
+    rig, truth_m = ring(4), _three_people(6)
+    seen = see(rig, truth_m, NOISE_PX)
+    turned = [[_turned(pose) if c == 2 and pose is not None else pose for c, pose in enumerate(views)] for views in seen]
+    plain, found = _solve(rig, seen), _solve(rig, turned)
+    for one, other in zip(plain, found, strict=True):
+        np.testing.assert_allclose(np.sort(one.xyz_m, axis=0), np.sort(other.xyz_m, axis=0), atol=1e-9)
+        assert (other.n_views == 4).all()
+
+
+def test_two_views_alone_are_never_turned() -> None:
+    # One of two views is wrong about left and right, and nothing says which.
+    rig, truth_m = ring(2), _three_people(6)
+    seen = [[views[0], _turned(views[1])] for views in see(rig, truth_m, 0.5) if views[1] is not None]
+    for groups in associate(rig, with_mirrored(pack(seen, 17)), *thresholds_px(rig, CONFIG)):
+        assert (groups < 3).all()
