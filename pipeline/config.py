@@ -170,7 +170,7 @@ class Config(Section):
 
 
 def load_config(preset: str = "default", layers: Sequence[dict[str, Any]] = (), settings: Sequence[str] = ()) -> Config:
-    """A preset, then layers of nested dicts, then `stage.key=value` settings. Raises InputError naming the nearest known key."""
+    """A preset, then layers of nested dicts, then `stage.key=value` settings. Raises InputError naming the nearest key."""
     merged = load_preset(preset)
     for layer in (*layers, *(_parse_setting(text) for text in settings)):
         merged = _merge(merged, layer)

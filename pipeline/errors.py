@@ -4,7 +4,7 @@ PosemillError            anything refused or failed; the command line prints its
 ├── InputError           the request was wrong: a file, a name, a config key (exit status 2)
 └── StageError           the work failed: nothing detected, disk full, a gate not passed (exit status 1)
 
-`calibration.errors.CalibrationError` and `models.weights.WeightsError` come from the layers below; `EXPECTED_ERRORS` has them all.
+`calibration.errors.CalibrationError` and `models.weights.WeightsError` come from the layers below.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ class GeneratorShape:
     """Sizes of the networks. size_px: side of the images; channels of each level of autoencoder and UNet, finest first."""
 
     size_px: int = 64
-    vae_channels: tuple[int, ...] = (16, 32, 64)
-    latent_channels: int = 4
-    unet_channels: tuple[int, ...] = (48, 96, 128)
-    condition_channels: tuple[int, ...] = (16, 32, 64)
+    vae_channels: tuple[int, ...] = (8, 16, 32)
+    latent_channels: int = 8
+    unet_channels: tuple[int, ...] = (32, 64, 96)
+    condition_channels: tuple[int, ...] = (8, 16, 32)
     heads: int = 4
-    norm_groups: int = 16
+    norm_groups: int = 8
     text_width: int = 96
     text_layers: int = 2
     max_tokens: int = 24
@@ -126,16 +126,35 @@ def _autoencoder(shape: GeneratorShape) -> Any:
     from diffusers import AutoencoderKL
 
     levels = len(shape.vae_channels)
-    return AutoencoderKL(
+    # one channel a group would be instance normalisation, which takes the colours out of a picture
+    groups = max(1, min(shape.norm_groups, min(shape.vae_channels) // 4))
+    vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=shape.vae_channels,
         layers_per_block=1,
         latent_channels=shape.latent_channels,
-        norm_num_groups=min(shape.norm_groups, *shape.vae_channels),
+        norm_num_groups=groups,
         sample_size=shape.size_px,
         mid_block_add_attention=False,
     )
+    _start_plain(vae)
+    return vae
+
+
+def _start_plain(vae: Any) -> None:
+    """Let residual branches begin at zero (Goyal et al. 2017) and latents with little noise: small networks learn sooner.
+
+    The encoder's last convolution gives means, then log variances; exp(-6 / 2) = 0.05 of their spread.
+    """
+    from diffusers.models.resnet import ResnetBlock2D
+
+    for block in (module for module in vae.modules() if isinstance(module, ResnetBlock2D)):
+        torch.nn.init.zeros_(block.conv2.weight)
+        torch.nn.init.zeros_(block.conv2.bias)
+    half = vae.config.latent_channels
+    torch.nn.init.zeros_(vae.quant_conv.weight[half:])
+    torch.nn.init.constant_(vae.quant_conv.bias[half:], -6.0)
 
 
 def _text_encoder(shape: GeneratorShape, tokenizer: Any) -> Any:

@@ -27,7 +27,7 @@ def test_the_order_of_captions_does_not_change_the_merges() -> None:
 def test_a_fresh_controlnet_changes_nothing() -> None:
     tokenizer = build_tokenizer(CAPTIONS, TINY.max_tokens)
     networks = build_networks(TINY, tokenizer)
-    latents, text = torch.randn(2, 4, 16, 16), torch.randn(2, 12, TINY.text_width)
+    latents, text = torch.randn(2, TINY.latent_channels, 16, 16), torch.randn(2, 12, TINY.text_width)
     times, condition = torch.tensor([10, 900]), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         down, mid = networks.controlnet(latents, times, text, condition, return_dict=False)

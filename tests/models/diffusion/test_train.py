@@ -85,7 +85,7 @@ def test_latents_have_unit_spread_and_the_mirror_images_are_encoded_too() -> Non
     data = squares()
     networks = build_networks(TINY, build_tokenizer(data.captions, TINY.max_tokens))
     latents = encode_images(networks, data)
-    assert latents.shape == (2, 8, 4, 16, 16)
+    assert latents.shape == (2, 8, TINY.latent_channels, 16, 16)
     assert float(latents.std()) == pytest.approx(1.0, abs=1e-4)
     flipped = replace(data, images=data.images[:, :, ::-1].copy())
     assert torch.equal(encode_images(networks, flipped)[0], latents[1])
