@@ -149,7 +149,8 @@ def _start_plain(vae: Any) -> None:
     """
     from diffusers.models.resnet import ResnetBlock2D
 
-    for block in (module for module in vae.modules() if isinstance(module, ResnetBlock2D)):
+    blocks: list[Any] = [module for module in vae.modules() if isinstance(module, ResnetBlock2D)]
+    for block in blocks:
         torch.nn.init.zeros_(block.conv2.weight)
         torch.nn.init.zeros_(block.conv2.bias)
     half = vae.config.latent_channels
