@@ -107,8 +107,8 @@ _LABELS = (
     f"Joints of `{DEFAULT_TOPOLOGY.name}`: {', '.join(DEFAULT_TOPOLOGY.joints)}. `x_px`, `y_px`: pixels of the stored image, "
     "(0, 0) being the centre of the top-left pixel. `x_m`, `y_m`, `z_m`: world metres, z up. `visible`: 2 where the joint was "
     "also detected in this image, 1 where it is only projected from other views (hidden, or missed), 0 outside the image or "
-    "unknown (then NaN). `ignore_xywh_px`: left, top, width, height of boxes around people without a label: mask the loss there "
-    "(crowd boxes in COCO)."
+    "unknown (then NaN). `ignore_xywh_px`: left, top, width, height of boxes around people without a label: mask the loss there"
+    " (crowd boxes in COCO)."
 )
 
 
