@@ -25,7 +25,7 @@ def draw_people(image: NDArray[np.uint8], xy_px: Array, topology: Topology = COC
         for a, b in topology.limbs:
             if seen[a] and seen[b]:
                 cv2.line(drawn, ends[a], ends[b], _colour(topology, a, b), width, cv2.LINE_AA)
-        for joint in np.flatnonzero(seen):
+        for joint in np.flatnonzero(seen).tolist():
             cv2.circle(drawn, ends[joint], width + 1, _colour(topology, joint, joint), -1, cv2.LINE_AA)
     return drawn
 

@@ -39,16 +39,16 @@ def label_image(camera: Camera, accepted_m: Array, rejected_m: Array, pose: Pose
     """
     xy_px, inside = project_labels(camera, accepted_m)
     here = (inside > 0).any(1)
-    xy_px, xyz_m, inside = xy_px[here], accepted_m[here], inside[here] > 0
+    xy_px, xyz_m, shown = xy_px[here], accepted_m[here], inside[here] > 0
     owner = _owners(xy_px, pose)
-    visible = np.where(inside, HIDDEN, NOT_LABELLED).astype(np.int64)
+    visible = np.where(shown, HIDDEN, NOT_LABELLED).astype(np.int64)
     boxes = [box for box in map(box_xywh_px, project_labels(camera, rejected_m)[0]) if box is not None]
     for d, person in enumerate(owner):
         assert pose is not None
         if person >= 0:
             near_px = NEAR * _diagonal_px(xy_px[person])
             off_px = np.linalg.norm(pose.xy_px[d] - xy_px[person], axis=-1)
-            visible[person, inside[person] & (off_px <= near_px)] = SEEN
+            visible[person, shown[person] & (off_px <= near_px)] = SEEN
         elif (box := box_xywh_px(pose.xy_px[d])) is not None:
             boxes.append(box)
     return Labels(xy_px, xyz_m, visible, np.array(boxes).reshape(-1, 4))

@@ -39,7 +39,7 @@ def background_photos(folder: Path | str | None) -> list[Image]:
 
 def background(photos: Sequence[Image], rng: np.random.Generator) -> Image:
     """A backdrop (256, 256, 3): a crop of a photo in changed colours, or procedural clutter."""
-    picture = _clutter(rng) if not photos or rng.random() < 0.3 else _crop(photos[rng.integers(len(photos))], rng)
+    picture = _clutter(rng) if not photos or rng.random() < 0.3 else _crop(photos[int(rng.integers(len(photos)))], rng)
     changed = picture * (rng.uniform(0.75, 1.15) * rng.uniform(0.88, 1.1, 3)) + rng.uniform(-20, 30)
     return np.clip(changed, 0, 255).astype(np.uint8)
 
@@ -48,7 +48,8 @@ def _crop(photo: Image, rng: np.random.Generator) -> Image:
     height, width = photo.shape[:2]
     side = int(rng.integers(min(96, height, width), min(height, width) + 1))
     y, x = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-    crop = cv2.resize(photo[y : y + side, x : x + side], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(photo[y : y + side, x : x + side], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_AREA)
+    crop = np.asarray(resized, np.uint8)
     return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
@@ -72,9 +73,9 @@ def spoiled(image: Image, rng: np.random.Generator) -> Image:
     """What a lens, a sensor and a shaky hand do to a picture: blur, motion blur, noise, contrast and gamma."""
     out = image.astype(np.float32)
     if rng.random() < 0.35:
-        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.5))
+        out = np.asarray(cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.5)), np.float32)
     if rng.random() < 0.15:
-        out = cv2.filter2D(out, -1, _streak(int(rng.integers(3, 9)), rng.uniform(0, np.pi)))
+        out = np.asarray(cv2.filter2D(out, -1, _streak(int(rng.integers(3, 9)), rng.uniform(0, np.pi))), np.float32)
     if rng.random() < 0.6:
         out = out + rng.normal(0, rng.uniform(1, 9), out.shape).astype(np.float32)
     out = (out - 127) * rng.uniform(0.8, 1.25) + 127 + rng.uniform(-15, 20)

@@ -151,7 +151,8 @@ def _print_cells(board: Board) -> tuple[NDArray[np.uint8], float]:
     printed = cv2.aruco.CharucoBoard((board.cols, board.rows), board.square_m, board.marker_m, dictionary)
     printed.setLegacyPattern(board.legacy)
     image = printed.generateImage((board.cols * per_square, board.rows * per_square))
-    return (255 - image if board.inverted else image), cell_m
+    cells = np.asarray(image, np.uint8)
+    return (255 - cells if board.inverted else cells), cell_m
 
 
 def board_poses(rng: np.random.Generator, board: Board, instants: int, arc_deg: float, rest: int = 3) -> list[Rigid]:
