@@ -24,7 +24,7 @@ def detect(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the people found are written.")],
     draw: Annotated[Path | None, typer.Option("--draw", metavar="DIR", help="Folder for the images with people drawn.")] = None,
     weights: WeightsOption = "default",
-    size: SizeOption = 384,
+    size: SizeOption = 256,
     flip: FlipOption = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +42,7 @@ def detect(
 def evaluate_detector(
     folder: Annotated[Path, typer.Argument(help="Photos with annotations.json and images/ (COCO layout).")],
     weights: WeightsOption = "default",
-    size: SizeOption = 384,
+    size: SizeOption = 256,
     flip: FlipOption = True,
     held_out: Annotated[int, typer.Option("--held-out", min=0, help="Only this many photos kept out of training.")] = 0,
     as_json: JsonOption = False,

@@ -65,7 +65,7 @@ class Detector:
     topology: Topology
     about: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
-    size_px: int = 384
+    size_px: int = 256
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8

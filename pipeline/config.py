@@ -60,7 +60,7 @@ class DetectConfig(Section):
     """Finding people and grouping their joints."""
 
     weights: str = Field("default", description="name of shipped weights, or a .safetensors file")
-    size_px: int = Field(384, ge=64, description="long side of the image given to the network, in px")
+    size_px: int = Field(256, ge=64, description="long side of the image given to the network, in px")
     flip: bool = Field(True, description="average with the mirrored image")
     min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as missing")
     min_joints: int = Field(5, ge=1, description="people with fewer joints are dropped")

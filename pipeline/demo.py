@@ -25,7 +25,7 @@ from pipeline.tables import read_rows, skeletons3d_from_rows
 from pipeline.types import Array, Artefact, Skeletons3D
 
 # Small enough that the whole demo takes a few minutes on two cores.
-DEMO_STUDIO = StudioConfig(people_instants=45, board_instants=45)
+DEMO_STUDIO = StudioConfig(people_instants=45, board_instants=60)
 SAME_PERSON_M = 0.5  # a skeleton further than this from everybody, in the mean over joints, is nobody
 
 
