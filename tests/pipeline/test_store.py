@@ -47,7 +47,7 @@ def test_version_config_and_inputs_each_change_the_slot(store: Store) -> None:
     _commit(_slot(store))
     other = Artefact("ingest", Path("x"), "abc", 1)
     assert _slot(store, version="2").done() is None
-    assert _slot(store, config=DetectConfig(size_px=256)).done() is None
+    assert _slot(store, config=DetectConfig(size_px=320)).done() is None
     assert _slot(store, inputs=(other,)).done() is None
 
 
