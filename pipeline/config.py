@@ -119,7 +119,7 @@ class AugmentConfig(Section):
     min_joints: int = Field(8, ge=1, description="people with fewer joints in a camera's image are left out of it")
     scheduler: Literal["ddim", "dpm++", "euler"] = Field("ddim", description="sampler")
     steps: int = Field(20, ge=1, description="sampling steps")
-    guidance_scale: float = Field(3.0, ge=0, description="classifier-free guidance scale")
+    guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale")
     prompts: tuple[str, ...] = Field(
         ("{people} in a {top} top and {bottoms} trousers, {light}, {place}",),
         min_length=1,
@@ -127,12 +127,12 @@ class AugmentConfig(Section):
     )
     attributes: dict[str, tuple[str, ...]] = Field(
         {
-            "top": ("red", "blue", "green", "yellow", "white", "black", "grey", "purple"),
-            "bottoms": ("blue", "black", "grey", "brown", "green"),
+            "top": ("blue", "brown", "black", "grey", "white"),
+            "bottoms": ("blue", "brown", "black", "grey"),
             "light": ("dim light", "even light", "bright light"),
-            "place": ("grey background", "brown background", "blue background", "white background"),
+            "place": ("grey background", "black background", "white background"),
         },
-        description="words for the fields of the prompt templates",
+        description="words for the fields of the prompt templates; these are what the shipped generator was taught",
     )
     negative_prompt: str = Field("", description="what the image should not show")
     seed: int = Field(0, ge=0, description="base of every seed")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.diffusion.controlnet import SCHEDULERS, Generator, load_generator
-from models.weights import WeightsError
+from models.weights import WeightsError, weights_folder
 from tests.models.diffusion.tiny import make_tiny_pipeline
 
 PROMPTS = ["a person in a red top", "two people in a blue top", "a person"]
@@ -169,3 +169,19 @@ def test_an_unknown_scheduler_is_refused(folder: Path) -> None:
 def test_the_digest_follows_the_weights(folder: Path, tmp_path: Path, generator: Generator) -> None:
     assert load_generator(make_tiny_pipeline(tmp_path / "again")).digest == generator.digest
     assert load_generator(make_tiny_pipeline(tmp_path / "other", seed=1)).digest != generator.digest
+
+
+def test_the_shipped_generator_loads_and_follows_the_pose_map() -> None:
+    shipped = load_generator(weights_folder() / "studio-diffusion")
+    assert shipped.size_px == 64
+    assert sum(file.stat().st_size for file in (weights_folder() / "studio-diffusion").rglob("*")) < 32e6
+    blank = np.zeros((64, 64, 3), np.uint8)
+    left, right = blank.copy(), blank.copy()
+    left[8:56, 14:18] = right[8:56, 46:50] = (0, 153, 92)
+    made = shipped.generate(np.stack([left, right]), ["a person"] * 2, [1, 1], steps=8, guidance_scale=1.5).images.astype(int)
+    change = np.abs(made[0] - made[1]).sum(-1)
+    assert change[:, :32].sum() > 0
+    # where neither map asks for anybody, in the middle and at the rims, less changes than where one of them does
+    assert (
+        change[:, [*range(10, 22), *range(42, 54)]].mean() > 1.3 * change[:, [*range(4), *range(28, 36), *range(60, 64)]].mean()
+    )
