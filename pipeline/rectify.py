@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.ingest import read_frame_sets
 from pipeline.probe import Image
 from pipeline.progress import progress
+from pipeline.samples import encode_jpeg
 from pipeline.session import Session
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact, FrameSet
@@ -34,6 +37,7 @@ SIFT_FEATURES = 2000
 EPIPOLAR_PX = 1.0
 MIN_MATCHES = 16
 PREVIEW_ROWS = 24
+PREVIEW_QUALITY = 92
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +194,9 @@ def _write_cloud(path: Path, xyz_m: Array, rgb: NDArray[np.uint8], config: Recti
             "`posemill doctor`"
         ) from error
     cloud = open3d_cloud(xyz_m, rgb).voxel_down_sample(config.voxel_m)
-    open3d.io.write_point_cloud(path, cloud)
+    # Open3D only prints when a disk is full: 24 bytes of coordinates and 3 of colour per point must stand in the file.
+    if not open3d.io.write_point_cloud(path, cloud) or path.stat().st_size < 27 * len(cloud.points):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     return 1
 
 
@@ -199,4 +205,4 @@ def _write_preview(path: Path, pair: RectifiedPair) -> None:
     both = np.hstack([pair.left, pair.right])
     for row in np.linspace(0, len(both) - 1, PREVIEW_ROWS).astype(int):
         both[row] = (0, 255, 0)
-    cv2.imwrite(str(path), cv2.cvtColor(both, cv2.COLOR_RGB2BGR))
+    path.write_bytes(encode_jpeg(both, PREVIEW_QUALITY))

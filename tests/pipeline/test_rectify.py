@@ -126,3 +126,18 @@ def test_a_scene_without_texture_is_not_measured_and_gives_no_cloud() -> None:
 def test_an_unknown_pair_is_refused(store: Store) -> None:
     with pytest.raises(InputError, match="stereo pair a-b: not one of the session's: left-right"):
         rectify.run(store, Ref(_ref(store).inputs, "walk", "a-b"), CONFIG)
+
+
+def test_a_cloud_cut_short_by_a_full_disk_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import open3d
+
+    from pipeline.config import RectifyConfig
+    from pipeline.rectify import _write_cloud
+
+    def cut(path: Path, cloud: object) -> bool:
+        path.write_bytes(b"ply\n")  # what Open3D leaves on a full disk, saying that all is well
+        return True
+
+    monkeypatch.setattr(open3d.io, "write_point_cloud", cut)
+    with pytest.raises(OSError, match="No space left"):
+        _write_cloud(tmp_path / "a.ply", np.eye(3), np.zeros((3, 3), np.uint8), RectifyConfig())
