@@ -77,14 +77,14 @@ def test_a_finished_run_has_a_dataset_and_a_rig_near_the_truth(finished: Path) -
     assert max(error["rotation_deg"] for error in errors) < 0.5
 
 
-def test_a_second_run_makes_nothing_in_under_five_seconds(finished: Path) -> None:
+def test_a_second_run_makes_nothing_in_under_five_cpu_seconds(finished: Path) -> None:
     raw = _hashes(finished / "raw", "*")
-    started = time.process_time(), time.perf_counter(), os.times().children_user
+    before_s = os.times().children_user
     again = _run(finished)
-    cpu_s = os.times().children_user - started[2]
+    cpu_s = os.times().children_user - before_s  # not wall time: other work on the machine must not fail this
     assert again["made"] == 0
     assert "nothing to do" in again["message"]
-    assert cpu_s < 5, f"{cpu_s:.1f} CPU s, {time.perf_counter() - started[1]:.1f} s in all"
+    assert cpu_s < 5
     assert _hashes(finished / "raw", "*") == raw
 
 
