@@ -118,6 +118,7 @@ def train_detector(
         typer.Option("--data", metavar="FOLDER[=WEIGHT[:OUTSIDE[:UNLABELLED]]]", help="Photos in COCO layout; repeatable."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoint, curves, weights.")] = Path("runs/detector"),
+    begin_from: Annotated[str | None, typer.Option("--from", metavar="WEIGHTS", help="Trained weights to begin with.")] = None,
     validation: Annotated[Texts, typer.Option("--validation", metavar="FOLDER", help="Photos to watch.")] = [],  # noqa: B006
     held_out: Annotated[Texts, typer.Option("--held-out", metavar="NAME=COUNT", help="Photos kept out.")] = [],  # noqa: B006
     steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 20_000,
@@ -146,6 +147,7 @@ def train_detector(
             known["held_out"] = dict(_count(text) for text in held_out)
         config = TrainConfig(
             out=str(out),
+            begin_from=begin_from,
             sources=tuple(_source(text) for text in data),
             validation=tuple(_source(text) for text in validation),
             **known,

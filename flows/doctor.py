@@ -76,6 +76,10 @@ PROBES = (
         "import torch; print(torch.__version__, torch.cuda.get_device_name() if torch.cuda.is_available() else 'on the CPU')",
     ),
     Probe(
+        "virtual people",  # what building a body imports, which `import anny` alone leaves out
+        "import anny, anny.models.model_transforms, importlib.metadata as m; print('anny', m.version('anny'))",
+    ),
+    Probe(
         "shipped weights",
         "from models.weights import load_tensors, weights_folder as f; names = sorted(f().rglob('*.safetensors')); "
         "[load_tensors(name) for name in names if name.parent == f()]; assert names, f'none in {f()}'; "
@@ -147,8 +151,14 @@ def check_probe(probe: Probe) -> Check:
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or [f"exit status {done.returncode}"]
     if done.returncode == 0:
         return Check(probe.name, "ok", lines[-1])
-    packages = packages_named(done.stderr) or probe.packages
-    return Check(probe.name, "missing" if probe.required else "optional", lines[-1], apt_command(packages), packages)
+    state, packages = "missing" if probe.required else "optional", packages_named(done.stderr) or probe.packages
+    return Check(probe.name, state, lines[-1], module_command(done.stderr) or apt_command(packages), packages)
+
+
+def module_command(text: str) -> str:
+    """The command that brings the Python module that an import error names, "" when it names none."""
+    found = re.findall(r"ModuleNotFoundError: No module named '([^'.]+)", text)
+    return f"{sys.executable} -m pip install {found[-1]}" if found else ""
 
 
 def packages_named(text: str) -> tuple[str, ...]:

@@ -139,6 +139,15 @@ def load_detector(weights: str | Path = "default", device: str = "cpu", **option
     options: `size_px`, `flip`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
     Raises WeightsError for weights that are missing, tampered with, or of another topology.
     """
+    network, about = load_network(weights)
+    network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    chosen = {**about.get("inference", {}), **options}
+    chosen["scales"] = tuple(chosen.get("scales", (1.0,)))
+    return Detector(network, TOPOLOGIES[network.config.topology], about, device, **chosen)
+
+
+def load_network(weights: str | Path) -> tuple[StackedHourglass, dict[str, Any]]:
+    """The network of trained weights in 32 bits, and what is recorded with them. Raises WeightsError as `load_detector`."""
     path = weights_path(weights)
     tensors, about = load_tensors(path)
     config = _network_config(path, about)
@@ -147,10 +156,7 @@ def load_detector(weights: str | Path = "default", device: str = "cpu", **option
         network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
     except RuntimeError as error:
         raise WeightsError(f"{path}: the tensors do not fit the recorded network {config}: {error}") from error
-    network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    chosen = {**about.get("inference", {}), **options}
-    chosen["scales"] = tuple(chosen.get("scales", (1.0,)))
-    return Detector(network, TOPOLOGIES[config.topology], about, device, **chosen)
+    return network, about
 
 
 def weights_path(weights: str | Path) -> Path:

@@ -19,10 +19,12 @@ class TrainConfig:
 
     steps: planned total; the learning rate warms up over `warmup`, stays, and falls linearly to zero over the last
     `decay` share, so a longer or shorter total can be given on resume. held_out: photos kept out, by folder name.
-    seconds: stop cleanly (checkpoint written) after this long; None runs to the end.
+    seconds: stop cleanly (checkpoint written) after this long; None runs to the end. begin_from: trained weights (a name or
+    file) that a new run starts with instead of random ones.
     """
 
     out: str = "runs/detector"
+    begin_from: str | None = None
     sources: tuple[Source, ...] = ()
     validation: tuple[Source, ...] = ()
     held_out: Mapping[str, int] = field(default_factory=lambda: {"stanford40_pose": 500})
@@ -54,8 +56,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def tag_weight(step: int, config: TrainConfig) -> float:
-    """Weight of pull and push: 0 until the ramp begins, then linear to `tag_weight`."""
-    begin, end = config.tag_ramp
+    """Weight of pull and push: 0 until the ramp begins, then linear to `tag_weight`; whole at once on trained weights."""
+    begin, end = config.tag_ramp if config.begin_from is None else (0, 0)
     return config.tag_weight * float(np.clip((step - begin) / max(end - begin, 1), 0, 1))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from models.curves import Meter, append_row
+from models.detector import load_network
 from models.detector_data import PoseSamples
 from models.hourglass import StackedHourglass, build_hourglass
 from models.losses import associative_embedding_loss, heatmap_loss
@@ -107,6 +108,7 @@ class Run:
         self.net, self.optimiser = self.accelerator.prepare(net, optimiser)
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.step, self.seconds, self.stopping = 0, 0.0, False
+        self.earlier: list[dict[str, Any]] = []  # the runs that made the weights this one began from
 
     @property
     def model(self) -> StackedHourglass:
@@ -186,11 +188,13 @@ class Run:
         tensors["random"] = torch.get_rng_state()
         network = asdict(self.config.network)
         save_tensors(self.checkpoint, tensors, {"step": self.step, "seconds": self.seconds, "network": network,
-                                                "seed": self.config.seed, "batch": self.config.batch})  # fmt: skip
+                                                "seed": self.config.seed, "batch": self.config.batch,
+                                                "earlier": self.earlier})  # fmt: skip
 
     def resume(self, report: Callable[[str], None]) -> None:
         """Go on from the checkpoint of `out`, if there is one."""
         if not self.checkpoint.exists():
+            self.begin()
             report(f"{self.out}: new run, {sum(map(len, self.photos))} photos, {mixed_precision(self.config)} precision")
             return
         tensors, about = load_tensors(self.checkpoint)
@@ -203,8 +207,19 @@ class Run:
         self.ema = {k: v.to(self.accelerator.device) for k, v in _part(tensors, "ema.").items()}
         self._restore_optimiser(_part(tensors, "optimiser."))
         torch.set_rng_state(tensors["random"])
-        self.step, self.seconds = about["step"], about["seconds"]
+        self.step, self.seconds, self.earlier = about["step"], about["seconds"], about.get("earlier", [])
         report(f"{self.out}: going on at step {self.step} of {self.config.steps}")
+
+    def begin(self) -> None:
+        """Start from `begin_from`, where it is given: its weights, with the optimiser and the steps anew."""
+        if self.config.begin_from is None:
+            return
+        trained, about = load_network(self.config.begin_from)
+        if trained.config != self.config.network:
+            raise ValueError(f"{self.config.begin_from}: expected {self.config.network} to begin from, found {trained.config}")
+        self.model.load_state_dict(trained.state_dict())
+        self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.earlier = [*about.get("earlier", []), {key: about[key] for key in ("step", "batch", "seconds", "sources")}]
 
     def _restore_optimiser(self, tensors: Mapping[str, Tensor]) -> None:
         """Moments go back in the memory layout of their parameters: the fused update walks both by raw position."""
@@ -241,7 +256,7 @@ class Run:
         """EMA weights with what is needed to build the network again."""
         about = {
             "network": asdict(self.config.network), "topology": self.config.network.topology, "step": self.step,
-            "batch": self.config.batch, "seed": self.config.seed, "seconds": self.seconds,
+            "batch": self.config.batch, "seed": self.config.seed, "seconds": self.seconds, "earlier": self.earlier,
             "sources": {Path(s.folder).name: s.weight for s in self.config.sources}, "held_out": self.held,
             "mean_pose": mean_pose(self.photos).round(4).tolist(),
         }  # fmt: skip

@@ -23,6 +23,12 @@ def test_a_loader_error_is_traced_to_its_package() -> None:
     assert (check.state, check.packages) == ("missing", ("libgl1",))
 
 
+def test_a_missing_python_module_is_named_with_the_command_that_brings_it() -> None:
+    check = doctor.check_probe(Probe("virtual people", "import nowhere_to_be_found.parts"))
+    assert check.state == "missing" and check.packages == ()
+    assert check.mend == f"{sys.executable} -m pip install nowhere_to_be_found"
+
+
 def test_a_probe_that_aborts_takes_nothing_down() -> None:
     check = doctor.check_probe(Probe("renderer", "import os; os.abort()", ("some-driver",)))
     assert (check.state, check.packages) == ("missing", ("some-driver",))

@@ -94,6 +94,29 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         train(replace(config, network=HourglassConfig(channels=16, depth=2, stacks=1)), quiet)
 
 
+def test_a_run_begins_from_trained_weights_and_remembers_them(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set")
+    first = train(config_for(tmp_path / "first", data), quiet)
+    second = config_for(tmp_path / "second", data, begin_from=str(first), learning_rate=0.0, weight_decay=0.0)
+    path = train(second, quiet)
+    a, b = load_tensors(first)[0], load_tensors(path)[0]
+    weights = [name for name in a if name.endswith("weight")]
+    assert all(torch.equal(a[name], b[name]) for name in weights)
+    assert [run["step"] for run in load_tensors(path)[1]["earlier"]] == [6]
+    train(replace(second, steps=8), quiet)  # the memory outlasts a stop
+    assert [run["step"] for run in load_tensors(path)[1]["earlier"]] == [6]
+
+
+def test_weights_of_another_network_are_refused_to_begin_from(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set")
+    first = train(config_for(tmp_path / "first", data, steps=2), quiet)
+    wider = config_for(
+        tmp_path / "second", data, begin_from=str(first), network=HourglassConfig(channels=16, depth=2, stacks=1)
+    )
+    with pytest.raises(ValueError, match=r"detector.safetensors: expected .*channels=16.* to begin from, found .*channels=8"):
+        train(wider, quiet)
+
+
 def test_a_run_without_data_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least one source folder"):
         train(TrainConfig())
