@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -66,7 +66,7 @@ class Board:
         if self.dictionary is None or not self.dictionary.startswith("DICT_") or not hasattr(cv2.aruco, self.dictionary):
             raise CalibrationError(f"board: dictionary: expected a name of OpenCV such as DICT_4X4_50, got {self.dictionary!r}")
 
-    @property
+    @cached_property
     def corners_m(self) -> Array:
         """Corners (M, 3) in the board frame, metres, z = 0, in the order of `find_corners`."""
         if self.kind == "aprilgrid":

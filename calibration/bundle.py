@@ -42,7 +42,8 @@ class BundleReport:
 
     residual_px (C, F, M) length of the error of every seen corner, NaN unseen; used (C, F, M); world_from_board (F) or None;
     pose_covariance (6C, 6C) of left perturbations (rotation rad, translation m) of cam_from_world, the first camera's being
-    zero because it is the gauge; steps taken; converged; cpu_s.
+    zero because it is the gauge; lens_covariance per camera (n, n) of (fx, fy, cx, cy, dist...), () when lenses were given;
+    steps taken; converged; cpu_s.
     """
 
     rms_px: float
@@ -51,6 +52,7 @@ class BundleReport:
     used: NDArray[np.bool_]
     world_from_board: tuple[Rigid | None, ...]
     pose_covariance: Array
+    lens_covariance: tuple[Array, ...]
     steps: int
     converged: bool
     cpu_s: float
@@ -87,6 +89,35 @@ def refine(
     state, more, converged = _minimise(view, state, blocks, "squared", 1.0, FINAL_STEPS)
     report = _report(observations.shape[:3], view, state, blocks, steps + more, converged, start_s)
     return _adjusted_rig(rig, state, report), report
+
+
+def fit_boards(rig: Rig, observations: Array, board: Board, loss: str = "cauchy") -> BundleReport:
+    """Only the board poses of corners (C, F, M, 2) px, the rig taken as it is: how well it explains views it was not made from.
+
+    `used` are the corners within 4 sigma, pose_covariance is zero. Raises CalibrationError as `refine`.
+    """
+    start_s = time.process_time()
+    _check(rig, observations, board)
+    view, state = initial_state(rig, observations, board, place_boards(rig, observations, board))
+    blocks = Blocks(view, state, None, [camera.size_wh for camera in rig.cameras])
+    blocks.free[:] = False
+    state, steps = _robust_rounds(view, state, blocks, loss)
+    residual = residuals_px(view, state)
+    kept = view.keeping(np.linalg.norm(residual, axis=-1) <= 4.0 * max(_sigma_px(view, residual), MIN_SIGMA_PX))
+    return _report(observations.shape[:3], kept, state, blocks, steps, True, start_s)
+
+
+def score(rig: Rig, observations: Array, board: Board, report: BundleReport, lens_prior: LensPrior) -> float:
+    """Rao's score statistic of a finished adjustment against a wider lens prior: chi-square, one degree per number freed.
+
+    It says by how much (in sigma^2) the cost would fall if what `lens_prior` leaves free moved too, without adjusting again.
+    """
+    view, state = initial_state(rig, observations, board, report.world_from_board)
+    view = view.keeping(report.used[view.camera, view.frame_id])
+    blocks = Blocks(view, state, lens_prior, [camera.size_wh for camera in rig.cameras])
+    residual, jacobians = linearise(view, state, blocks.with_lens)
+    blocks.fill(residual, jacobians, view.seen.astype(np.float64), state)
+    return blocks.gain() / report.sigma_px**2
 
 
 def _check(rig: Rig, observations: Array, board: Board) -> None:
@@ -185,13 +216,15 @@ def _report(
     boards: list[Rigid | None] = [None] * shape[1]
     for index, frame in enumerate(view.frames):
         boards[frame] = Rigid(state.board_R[index], state.board_t[index])
+    poses, lenses = blocks.covariance()
     return BundleReport(
         rms_px=float(np.sqrt(squared / max(count, 1))),
         sigma_px=float(sigma),
         residual_px=length,
         used=used,
         world_from_board=tuple(boards),
-        pose_covariance=blocks.pose_covariance() * sigma**2,
+        pose_covariance=poses * sigma**2,
+        lens_covariance=tuple(lens * sigma**2 for lens in lenses),
         steps=steps,
         converged=converged,
         cpu_s=time.process_time() - start_s,

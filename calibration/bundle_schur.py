@@ -21,8 +21,9 @@ PRIOR_SIGMA_PX = 0.5
 class LensPrior:
     """How far lenses may move from the prior's mean, 1 sigma: focal as a fraction of itself, centre of the longer side.
 
-    radial and tangent are in units of the coefficients. `frozen_dist` lists coefficients held still, by their place in
-    OpenCV's order (4 is k3). cameras: the means, in rig order; None means the lenses the adjustment starts from.
+    radial and tangent are in units of the coefficients. `frozen_dist` lists coefficients of the brown and rational lenses
+    held still, by their place in OpenCV's order (2 and 3 are p1 and p2, 4 is k3). cameras: the means, in rig order; None
+    means the lenses the adjustment starts from.
     """
 
     focal: float = 0.02
@@ -38,6 +39,7 @@ class Blocks:
 
     def __init__(self, view: View, state: State, prior: LensPrior | None, sizes_wh: list[tuple[int, int]]) -> None:
         self.view, self.with_lens = view, prior is not None
+        self.known = [4 + LENSES[kind] for kind in state.kinds]
         self.mean = lens_rows(prior.cameras) if prior and prior.cameras else state.lens
         cameras, lens = state.lens.shape
         self.width = 6 + (lens if self.with_lens else 0)
@@ -49,8 +51,8 @@ class Blocks:
 
     def _hold_lenses(self, prior: LensPrior, state: State, sizes_wh: list[tuple[int, int]]) -> None:
         for camera, (kind, size) in enumerate(zip(state.kinds, sizes_wh, strict=True)):
-            known = 4 + LENSES[kind]
-            frozen = [4 + index for index in prior.frozen_dist if index < LENSES[kind]]
+            known = self.known[camera]
+            frozen = [4 + index for index in prior.frozen_dist if kind != "fisheye"]
             self.free[camera, 6 + known :] = False
             self.free[camera, [6 + index for index in frozen]] = False
             sigma = np.full(known, prior.radial)
@@ -113,25 +115,36 @@ class Blocks:
         system, right, inverse, cross = self._reduced(damping)
         free = np.flatnonzero(self.free)
         cam = np.zeros(self.free.size)
-        cam[free] = cho_solve(cho_factor(system[np.ix_(free, free)]), right[free])
+        if free.size:
+            cam[free] = cho_solve(cho_factor(system[np.ix_(free, free)]), right[free])
         board = -np.einsum("fij,fj->fi", inverse, self.slope_board + np.einsum("fij,i->fj", cross, cam))
         cam = cam.reshape(self.free.shape)
         return Step(cam[:, :6], board, cam[:, 6:])
 
-    def pose_covariance(self) -> Array:
-        """Inverse (6C, 6C) of the reduced system's pose part for unit corner noise; zero rows for the gauge camera.
+    def gain(self) -> float:
+        """How much a full Gauss-Newton step would lower the quadratic model of the cost, px^2 (Rao's score statistic)."""
+        step, slope = self.solve(0.0), self.slope_cam * self.free
+        cam = np.concatenate([step.cam, step.lens], axis=1) if self.with_lens else step.cam
+        return float(-(slope * cam).sum() - (self.slope_board * step.board).sum())
 
-        Infinite variances where the corners do not determine a camera.
+    def covariance(self) -> tuple[Array, tuple[Array, ...]]:
+        """For unit corner noise: poses (6C, 6C), zero rows for the gauge camera, and per camera its lens (n, n), n = 4 + dist.
+
+        Both are blocks of the inverse of the reduced system: boards, and for poses lenses too, are marginalised. Infinite
+        variances where the corners do not determine a camera; lenses are () when they were given, zero rows where held.
         """
         system = self._reduced(0.0)[0]
         free = np.flatnonzero(self.free)
         full = np.zeros((self.free.size, self.free.size))
         try:
-            full[np.ix_(free, free)] = cho_solve(cho_factor(system[np.ix_(free, free)]), np.eye(free.size))
+            if free.size:
+                full[np.ix_(free, free)] = cho_solve(cho_factor(system[np.ix_(free, free)]), np.eye(free.size))
         except LinAlgError:
             full[free, free] = np.inf
-        pose = (np.arange(self.free.size).reshape(self.free.shape)[:, :6]).ravel()
-        return full[np.ix_(pose, pose)]
+        place = np.arange(self.free.size).reshape(self.free.shape)
+        pose = place[:, :6].ravel()
+        lenses = [row[6 : 6 + known] for row, known in zip(place, self.known, strict=True) if self.with_lens]
+        return full[np.ix_(pose, pose)], tuple(full[np.ix_(lens, lens)] for lens in lenses)
 
 
 def _damped_diagonal(blocks: Array, damping: float) -> Array:

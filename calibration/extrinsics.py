@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.board import Board
-from calibration.bundle import BundleReport, LensPrior, refine, rvec_covariance
+from calibration.bundle import BundleReport, LensPrior, refine, rvec_covariance, score
 from calibration.camera import Camera
 from calibration.consensus import Edge, components, film_next, pair_edges, spanning_poses
 from calibration.errors import CalibrationError
@@ -25,20 +25,24 @@ from calibration.quality import (
     CameraStatistics,
     Gate,
     camera_statistics,
-    check_cameras,
     check_image_size,
     check_reprojection,
     failures,
 )
 from calibration.rig import Rig
 from calibration.transforms import Rigid, rotation_angle_rad
+from calibration.verify import verify_rig
 from calibration.world import world_from_rig
 
 Array = NDArray[np.float64]
 
 # Lenses solved from the rig's own views: focal length and radial distortion as the corners say, the principal point near
-# the image centre and little decentring, as lenses are made. Free, these two trade places with the camera's rotation.
-LENS_PRIOR = LensPrior(focal=0.2, centre=0.01, radial=0.5, tangent=3e-4, frozen_dist=(4,))
+# the image centre and no decentring (p1, p2), as lenses are made. Free, these two trade places with the camera's rotation
+# and triple its error, so decentring is let in only where the corners ask for it by more than Schwarz's criterion (1978).
+LENS_PRIOR = LensPrior(focal=0.2, centre=0.01, radial=0.5, tangent=1e-3, frozen_dist=(2, 3, 4))
+DECENTRED = (4,)
+# A camera less certain than this (of the distance to the boards; radians) is not determined by the views.
+MAX_SIGMA = 0.01
 # A board pose that turns by more than this against the refined rig was the mirrored solution.
 FLIP_RAD = np.deg2rad(10.0)
 
@@ -95,10 +99,15 @@ def calibrate_rig(
     _require_boards(clean, labels)
     rig, edges, placed = _start(clean, board, cameras, labels)
     shared = _shared_only(clean) if intrinsics is not None else clean
-    rig, bundle = _refined(rig, shared, board, placed, None if intrinsics is not None else _as_made(cameras))
+    prior = None if intrinsics is not None else as_made(cameras)
+    rig, bundle = _refined(rig, shared, board, placed, prior)
+    if prior is not None and decentred(rig, shared, board, bundle, prior):
+        prior = replace(prior, frozen_dist=DECENTRED)
+        rig, bundle = refine(rig, shared, board, bundle.world_from_board, prior)
     rig, bundle = _in_world(replace(rig, stereo_pairs=tuple(stereo_pairs)), bundle, world)
     dropped = int(corners_seen(observations).sum() - corners_seen(clean).sum())
-    return rig, _report(rig, bundle, board, edges, lenses, dropped, start_s)
+    gates = (*_solution_gates(rig, board, bundle), *_unseen_gates(rig, observations, shared, board, bundle, prior))
+    return rig, _report(rig, bundle, gates, edges, lenses, dropped, start_s)
 
 
 def _checked(
@@ -152,18 +161,31 @@ def _lenses(
         calibrate_intrinsics(views, board, size, lens=lens, name=name)
         for views, size, name in zip(observations, sizes_wh, names, strict=True)
     ]
-    return tuple(camera for camera, _ in solved), tuple(report for _, report in solved)
+    return tuple(_centred(camera) for camera, _ in solved), tuple(report for _, report in solved)
 
 
-def _as_made(cameras: tuple[Camera, ...]) -> LensPrior:
+def _centred(camera: Camera) -> Camera:
+    """The same lens without decentring: what `LENS_PRIOR` holds still is held there."""
+    if camera.lens == "fisheye":
+        return camera
+    dist = camera.dist.copy()
+    dist[2:4] = 0.0
+    return replace(camera, dist=dist)
+
+
+def decentred(rig: Rig, observations: Array, board: Board, bundle: BundleReport, prior: LensPrior) -> bool:
+    """Whether the corners ask for decentred lenses: the score of p1 and p2 against ln(corner coordinates) each (BIC)."""
+    numbers = 2 * len(rig) * np.log(max(2 * int(bundle.used.sum()), 2))
+    return score(rig, observations, board, bundle, replace(prior, frozen_dist=DECENTRED)) > numbers
+
+
+def as_made(cameras: tuple[Camera, ...]) -> LensPrior:
     """`LENS_PRIOR` about lenses centred in their images and without decentring."""
     means = []
     for camera in cameras:
-        K, dist = camera.K.copy(), camera.dist.copy()
+        K = camera.K.copy()
         K[:2, 2] = 0.5 * (np.array(camera.size_wh) - 1)
-        if camera.lens != "fisheye":
-            dist[2:4] = 0.0
-        means.append(replace(camera, K=K, dist=dist))
+        means.append(_centred(replace(camera, K=K)))
     return replace(LENS_PRIOR, cameras=tuple(means))
 
 
@@ -203,6 +225,42 @@ def _refined(
     return refine(refined, observations, board, again, prior) if flipped else (refined, bundle)
 
 
+def _solution_gates(rig: Rig, board: Board, bundle: BundleReport) -> tuple[Gate, ...]:
+    """Gates on the adjustment itself: reprojection of what it used, and whether the views determine every camera."""
+    statistics = camera_statistics(rig.names, bundle.residual_px, bundle.used)
+    seen = np.asarray(np.any(np.isfinite(bundle.residual_px), axis=2), dtype=np.bool_)
+    poses = [pose for pose in bundle.world_from_board if pose is not None]
+    distance_m = np.median([np.linalg.norm(camera.centre_m - pose.t) for camera in rig.cameras for pose in poses])
+    variance = np.diag(bundle.pose_covariance).reshape(len(rig), 6)
+    sigma_m, sigma_rad = np.sqrt(variance[:, 3:].sum(1)), np.sqrt(variance[:, :3].sum(1))
+    certain = [
+        Gate(
+            f"certainty of {name}",
+            bool(metres <= MAX_SIGMA * distance_m and rad <= MAX_SIGMA),
+            f"1 sigma of {1e3 * metres:.1f} mm and {1e3 * rad:.1f} mrad",
+            f"at most {1e3 * MAX_SIGMA * distance_m:.0f} mm and {1e3 * MAX_SIGMA:.0f} mrad",
+            "film more views of the board with this camera and its neighbours: tilted, near and far, all over the image",
+        )
+        for name, metres, rad in zip(rig.names, sigma_m, sigma_rad, strict=True)
+    ]
+    return (*check_reprojection(rig, statistics, board, bundle.world_from_board, seen), *certain)
+
+
+def _unseen_gates(
+    rig: Rig, observations: Array, clean: Array, board: Board, bundle: BundleReport, prior: LensPrior | None
+) -> tuple[Gate, ...]:
+    """`verify_rig` on every second shared instant, of the rig solved once more from the others."""
+    instants = np.flatnonzero((corners_seen(clean).sum(2) >= MIN_CORNERS).sum(0) >= 2)
+    held = np.zeros(clean.shape[1], dtype=bool)
+    held[instants[1::2]] = True
+    seen = np.any(corners_seen(clean), axis=2)
+    if not (seen[:, held].any(1) & seen[:, ~held].any(1)).all():
+        return verify_rig(rig, observations, board)  # too few instants to spare any
+    rest = np.where(held[None, :, None, None], np.nan, clean)
+    probe, solved = refine(rig, rest, board, bundle.world_from_board, prior)
+    return verify_rig(probe, observations[:, held], board, np.nanmedian(solved.residual_px, axis=(1, 2)))
+
+
 def _in_world(rig: Rig, bundle: BundleReport, world: str) -> tuple[Rig, BundleReport]:
     world_from_start = world_from_rig(rig, bundle.world_from_board, world)
     back = world_from_start.inverse()
@@ -215,7 +273,7 @@ def _in_world(rig: Rig, bundle: BundleReport, world: str) -> tuple[Rig, BundleRe
 def _report(
     rig: Rig,
     bundle: BundleReport,
-    board: Board,
+    gates: tuple[Gate, ...],
     edges: tuple[Edge, ...],
     lenses: tuple[IntrinsicsReport, ...],
     dropped: int,
@@ -223,8 +281,6 @@ def _report(
 ) -> CalibrationReport:
     statistics = camera_statistics(rig.names, bundle.residual_px, bundle.used)
     variance = np.diag(bundle.pose_covariance).reshape(len(rig), 6)
-    seen = np.asarray(np.any(np.isfinite(bundle.residual_px), axis=2), dtype=np.bool_)
-    gates = check_cameras(rig) + check_reprojection(rig, statistics, board, bundle.world_from_board, seen)
     return CalibrationReport(
         rms_px=bundle.rms_px,
         sigma_px=bundle.sigma_px,

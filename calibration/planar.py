@@ -105,26 +105,33 @@ def place_boards(
     no camera has enough corners.
     """
     found = candidates or all_candidates(observations, board, rig.cameras)
-    placed = []
-    for frame in range(observations.shape[1]):
-        options = [
-            camera.cam_from_world.inverse() @ candidate.cam_from_board
-            for camera, views in zip(rig.cameras, found, strict=True)
-            for candidate in views[frame]
-        ]
-        costs = [_disagreement_px(rig, board, observations[:, frame], option) for option in options]
-        placed.append(options[int(np.argmin(costs))] if options else None)
+    frames, options = [], []
+    for camera, views in zip(rig.cameras, found, strict=True):
+        world_from_cam = camera.cam_from_world.inverse()
+        for frame, view in enumerate(views):
+            frames += [frame] * len(view)
+            options += [world_from_cam @ candidate.cam_from_board for candidate in view]
+    placed: list[Rigid | None] = [None] * observations.shape[1]
+    if options:
+        cost, of_frame = _disagreement_px(rig, board, observations, options, frames), np.array(frames)
+        for frame in set(frames):
+            mine = np.flatnonzero(of_frame == frame)
+            placed[frame] = options[mine[np.argmin(cost[mine])]]
     return tuple(placed)
 
 
-def _disagreement_px(rig: Rig, board: Board, views: Array, world_from_board: Rigid) -> float:
-    world_m = world_from_board.apply(board.corners_m)
-    total = 0.0
-    for camera, view in zip(rig.cameras, views, strict=True):
-        seen = corners_seen(view)
-        if seen.any():
-            miss = np.linalg.norm(camera.project(world_m[seen]) - view[seen], axis=1)
+def _disagreement_px(rig: Rig, board: Board, observations: Array, options: list[Rigid], frames: list[int]) -> Array:
+    """(O,) cost of world_from_board options, each for its frame."""
+    corners_m, total = board.corners_m, np.zeros(len(options))
+    world_m = np.stack([option.apply(corners_m) for option in options])
+    for camera, views in zip(rig.cameras, observations, strict=True):
+        seen = corners_seen(views[frames])
+        shown = np.flatnonzero(seen.any(1))
+        if shown.size:
+            xy_px = camera.project(world_m[shown].reshape(-1, 3)).reshape(shown.size, -1, 2)
+            miss = np.linalg.norm(xy_px - views[frames][shown], axis=-1)
             # A corner behind the camera, or one a tenth of the image off, is simply wrong: it counts no more than that.
             cap = 0.1 * max(camera.size_wh)
-            total += float(np.median(np.minimum(np.nan_to_num(miss, nan=cap), cap)))
+            capped = np.where(seen[shown], np.minimum(np.nan_to_num(miss, nan=cap), cap), np.nan)
+            total[shown] += np.nanmedian(capped, axis=1)
     return total

@@ -192,7 +192,7 @@ def check_reprojection(
     """
     gates: list[Gate] = []
     for camera, row, visible in zip(rig.cameras, statistics, seen, strict=True):
-        behind = _boards_behind(camera, board, world_from_board, visible)
+        behind = boards_behind(camera, board, world_from_board, visible)
         gates += _camera_gates(camera, row, behind)
     return tuple(gates)
 
@@ -212,7 +212,8 @@ def _camera_gates(camera: Camera, row: CameraStatistics, behind: int) -> list[Ga
     return [Gate(f"{what} of {camera.name}", bool(ok), found, wanted, advice) for what, ok, found, wanted, advice in checks]
 
 
-def _boards_behind(camera: Camera, board: Board, world_from_board: Sequence[Rigid | None], seen: Mask) -> int:
+def boards_behind(camera: Camera, board: Board, world_from_board: Sequence[Rigid | None], seen: Mask) -> int:
+    """How many boards (world_from_board per frame, where seen (F,)) reach behind the camera that is said to see them."""
     poses = [pose for pose, visible in zip(world_from_board, seen, strict=True) if pose is not None and visible]
     return sum(bool((camera.cam_from_world.apply(pose.apply(board.corners_m))[:, 2] <= 0).any()) for pose in poses)
 

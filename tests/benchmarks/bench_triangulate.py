@@ -6,44 +6,16 @@ volume, 1 px noise) is `problems.py` of the folder in POSEMILL_BENCH, by default
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import time
-from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
-from calibration.camera import Camera
 from calibration.refine_points import refine_points
 from calibration.rig import Rig
-from calibration.transforms import Rigid
 from calibration.triangulate import Points3D, triangulate, triangulate_robust
+from tests.benchmarks.geometry import best_of, problems, rig_of
 
-ROOT = Path(__file__).resolve().parents[2]
 POINTS = 100_000
-
-
-def problems() -> ModuleType:
-    path = Path(os.environ.get("POSEMILL_BENCH", ROOT.parent / "shared" / "bench")) / "problems.py"
-    spec = importlib.util.spec_from_file_location("problems", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise SystemExit(f"{path} not found; set POSEMILL_BENCH to the folder of problems.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def rig_of(cameras: list[dict[str, Any]]) -> Rig:
-    """The problem's cameras, which speak millimetres."""
-    return Rig(
-        tuple(
-            Camera(f"cam{i}", c["size"], c["K"], c["dist"], "brown", Rigid(c["R"], c["t"] / 1000.0))
-            for i, c in enumerate(cameras)
-        )
-    )
 
 
 def svd_per_point(rig: Rig, xy_px: np.ndarray) -> np.ndarray:
@@ -59,16 +31,6 @@ def svd_per_point(rig: Rig, xy_px: np.ndarray) -> np.ndarray:
         v = np.linalg.svd(np.array(rows))[2][-1]
         out[n] = v[:3] / v[3]
     return out
-
-
-def best_of(run: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
-    """The fewest CPU seconds of some runs, and the last result."""
-    seconds, result = [], None
-    for _ in range(times):
-        start = time.process_time()
-        result = run()
-        seconds.append(time.process_time() - start)
-    return min(seconds), result
 
 
 def line(what: str, seconds: float, xyz_m: np.ndarray, truth_mm: np.ndarray) -> None:
