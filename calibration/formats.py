@@ -164,7 +164,7 @@ def _in_metres(rig: Rig, known: Format, unit: str) -> Rig:
     if unit != "m":
         rig = _scaled(rig, UNITS_M[unit])
     if known.kind != "posemill":
-        _check_lengths(rig)
+        _check_lengths(rig, known)
     return rig
 
 
@@ -175,12 +175,13 @@ def _scaled(rig: Rig, factor: float) -> Rig:
     return replace(rig, cameras=cameras, covariance=covariance)
 
 
-def _check_lengths(rig: Rig) -> None:
+def _check_lengths(rig: Rig, known: Format) -> None:
     with np.errstate(all="ignore"):
         centres_m = np.stack([camera.centre_m for camera in rig.cameras])
         widest_m = float(np.linalg.norm(centres_m[:, None] - centres_m[None], axis=-1).max())
         pairs_m = {pair: float(np.linalg.norm(rig[pair[0]].centre_m - rig[pair[1]].centre_m)) for pair in rig.stereo_pairs}
-    advice = 'translations must be in metres (written in millimetres? read it with the unit "mm")'
+    advice = "divide them by 1000" if known.metric else 'read the file with unit="mm" (`posemill convert --unit mm`)'
+    advice = f"translations must be in metres; written in millimetres? {advice}"
     if not widest_m <= WIDEST_M:
         raise CalibrationError(f"translation: the cameras stand up to {widest_m:.0f} m apart; {advice}")
     for (left, right), apart_m in pairs_m.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_a_stereo_pair_in_millimetres_is_noticed(tmp_path: Path) -> None:
     text = (tmp_path / "rig.yml").read_text()
     start = text.index("data:", text.index("T_left:"))
     (tmp_path / "rig.yml").write_text(text[:start] + "data: [ 60., 0., 0. ]" + text[text.index("]", start) + 1 :])
-    with pytest.raises(CalibrationError, match=r'stereo pair left, right is \d+ m wide.*unit "mm"'):
+    with pytest.raises(CalibrationError, match=r'stereo pair left, right is \d+ m wide.*unit="mm"'):
         load_rig(tmp_path / "rig.yml")
     assert np.linalg.norm(load_rig(tmp_path / "rig.yml", "mm")["left"].centre_m) == pytest.approx(0.06)
 
@@ -275,3 +276,16 @@ def test_the_qualisys_rig_of_a_real_recording_reads_as_written(shared_data: Path
     assert {camera.size_wh for camera in rig.cameras} == {(1088, 1920)}
     assert rig["cam_01"].K[0, 0] == 1681.244873046875 and rig["cam_01"].dist.size == 5
     assert all(1.0 < camera.centre_m[2] < 3.0 for camera in rig.cameras)  # on tripods above a floor at z = 0
+
+
+def test_a_rig_in_millimetres_is_told_what_its_format_allows(tmp_path: Path) -> None:
+    rig = rig_of_lens("fisheye")
+    for kind, name, says in (
+        ("kalibr", "rig.yaml", "divide them by 1000"),
+        ("pose2sim", "rig.toml", "posemill convert --unit mm"),
+    ):
+        far = rig.cameras[2].cam_from_world
+        wide = replace(rig, cameras=(*rig.cameras[:2], rig.cameras[2].with_pose(replace(far, t=far.t + [0, 0, 4000.0]))))
+        save_rig(wide, tmp_path / name, kind)
+        with pytest.raises(CalibrationError, match=rf"up to \d+ m apart.*millimetres\? .*{says}"):
+            load_rig(tmp_path / name)
