@@ -1,240 +1,192 @@
-"""Rigs as files: posemill's yaml, and the toml of Pose2Sim and aniposelib. The only module here that touches files."""
+"""Rigs as files, in the formats of posemill, Pose2Sim / aniposelib, OpenCV, Kalibr and caliscope. The only module here that
+touches files; a module `format_*` per format says what that format holds."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from numpy.typing import NDArray
 
-from calibration.camera import Camera
+from calibration import format_caliscope, format_kalibr, format_opencv, format_posemill, format_text, format_toml
 from calibration.errors import CalibrationError
 from calibration.rig import Rig
 from calibration.transforms import Rigid
 
-Array = NDArray[np.float64]
-
-SCHEMA_VERSION = 1
-KNOWN = "posemill's rig .yaml (posemill_rig: 1), Pose2Sim / aniposelib .toml (a table per camera with matrix and distortions)"
-# Tables of a Pose2Sim or aniposelib file that are no cameras (Pose2Sim, common.py).
-NOT_CAMERAS = {"metadata", "capture_volume", "charuco", "checkerboard"}
-# No rig that films people is wider: a larger one was written in millimetres.
+# No rig that films people is wider, and no stereo pair: a larger one was written in millimetres.
 WIDEST_M = 500.0
+WIDEST_PAIR_M = 10.0
+UNITS_M = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "inch": 25.4e-3}
 
 
-def load_rig(path: Path | str) -> Rig:
+@dataclass(frozen=True)
+class Format:
+    """How one kind of rig file is known, read and written (by ending).
+
+    metric: the format says metres; else the unit is the board's. holds: which optional parts of a Rig it keeps.
+    """
+
+    kind: str
+    shows: str
+    matches: Callable[[dict[Any, Any]], bool]
+    read: Callable[[dict[Any, Any], Path], Rig]
+    writers: dict[str, Callable[[Rig], str]]
+    metric: bool
+    holds: frozenset[str]
+
+
+# In the order in which an unnamed kind is chosen: by content on reading, by ending on writing.
+FORMATS = (
+    Format(
+        "posemill",
+        "posemill's rig .yaml (posemill_rig: 1)",
+        format_posemill.matches,
+        format_posemill.read,
+        {".yaml": format_posemill.write, ".yml": format_posemill.write},
+        metric=True,
+        holds=frozenset({"stereo_pairs", "covariance", "lens_covariance"}),
+    ),
+    Format(
+        "caliscope",
+        "caliscope's camera_array.toml (a table cameras.ID per camera)",
+        format_caliscope.matches,
+        format_caliscope.read,
+        {".toml": format_caliscope.write},
+        metric=True,
+        holds=frozenset(),
+    ),
+    Format(
+        "kalibr",
+        "Kalibr's camchain .yaml (cam0, cam1, ... with camera_model)",
+        format_kalibr.matches,
+        format_kalibr.read,
+        {".yaml": format_kalibr.write, ".yml": format_kalibr.write},
+        metric=True,
+        holds=frozenset(),
+    ),
+    Format(
+        "opencv",
+        "OpenCV's FileStorage .yml / .xml (camera_matrix; M1 D1 M2 D2 R T; or names with K_NAME, T_NAME)",
+        format_opencv.matches,
+        format_opencv.read,
+        {".xml": format_opencv.write_xml, ".yaml": format_opencv.write_yaml, ".yml": format_opencv.write_yaml},
+        metric=False,
+        holds=frozenset({"stereo_pairs"}),
+    ),
+    Format(
+        "pose2sim",
+        "Pose2Sim / aniposelib .toml (a table per camera with matrix and distortions)",
+        format_toml.matches,
+        format_toml.read,
+        {".toml": format_toml.write},
+        metric=False,
+        holds=frozenset({"stereo_pairs", "covariance"}),
+    ),
+)
+KINDS = {each.kind: each for each in FORMATS}
+# What an ending alone means on writing.
+DEFAULT_KINDS = {".yaml": "posemill", ".yml": "posemill", ".toml": "pose2sim", ".xml": "opencv"}
+KNOWN = "; ".join(each.shows for each in FORMATS)
+
+
+def load_rig(path: Path | str, unit: str = "m") -> Rig:
     """The rig of a file, whatever known format it holds (chosen by content): metres, radians, pixels.
 
-    Raises CalibrationError naming the file, the camera and the field for a missing field, NaN, a wrong shape or a matrix
-    that is no rotation, and listing the known formats for anything else.
+    unit: what lengths in the file are in (m, cm, mm, inch), for the formats that leave it open: OpenCV and aniposelib write the
+    unit of the board. Raises CalibrationError naming the file, the camera and the field for a missing field, NaN, a wrong
+    shape or a matrix that is no rotation, and listing the known formats for anything else. Text is parsed safely: no code is
+    run, and nothing is unfolded beyond what stands there.
     """
     path = Path(path)
     content = _parse(path)
+    known = next((each for each in FORMATS if each.matches(content)), None)
+    if known is None:
+        raise CalibrationError(f"{path}: no known rig format; known are {KNOWN}")
     try:
-        if "posemill_rig" in content:
-            return _from_yaml(content, path)
-        if any(isinstance(table, dict) and "matrix" in table for table in content.values()):
-            return _from_toml(content, path)
+        return _in_metres(known.read(content, path), known, unit)
     except CalibrationError as error:
         raise error if str(path) in str(error) else CalibrationError(f"{path}: {error}") from error
-    raise CalibrationError(f"{path}: no known rig format; known are {KNOWN}")
 
 
-def save_rig(rig: Rig, path: Path | str) -> None:
-    """Write a rig as posemill's .yaml (every number comes back bit for bit) or Pose2Sim's .toml, chosen by the ending; atomic.
+def save_rig(rig: Rig, path: Path | str, kind: str = "") -> None:
+    """Write a rig, in metres; atomic. Numbers are written so that they come back bit for bit.
 
-    Raises CalibrationError for another ending.
+    kind: posemill, pose2sim (aniposelib reads it too), opencv, kalibr or caliscope; without one the ending decides: .yaml and
+    .yml are posemill's, .toml is Pose2Sim's, .xml is OpenCV's. Raises CalibrationError for an ending that is not the kind's,
+    and for a camera that the format cannot hold; what else it cannot hold, `left_behind` tells.
     """
     path = Path(path)
-    writers = {".yaml": _to_yaml, ".yml": _to_yaml, ".toml": _to_toml}
-    if path.suffix.lower() not in writers:
-        raise CalibrationError(f"{path}: expected a name that ends in {', '.join(writers)}, got {path.suffix or 'no ending'}")
-    _write_atomically(path, writers[path.suffix.lower()](rig))
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """The file as nested dictionaries: toml if it is toml, else yaml."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CalibrationError(f"{path}: cannot be read as a rig ({error}); known formats are {KNOWN}") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as toml_error:
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as yaml_error:
-            broken = toml_error if path.suffix == ".toml" else " ".join(str(yaml_error).split())
-            raise CalibrationError(f"{path}: neither toml nor yaml ({broken}); known formats are {KNOWN}") from yaml_error
-    if not isinstance(content, dict):
-        raise CalibrationError(f"{path}: no known rig format; known are {KNOWN}")
-    return content
-
-
-# --- posemill's yaml ---
-
-
-def _from_yaml(content: dict[str, Any], path: Path) -> Rig:
-    if content["posemill_rig"] != SCHEMA_VERSION:
-        found = content["posemill_rig"]
-        raise CalibrationError(f"{path}: posemill_rig: this version reads schema {SCHEMA_VERSION}, found {found!r}")
-    entries = content.get("cameras")
-    if not isinstance(entries, list) or not entries:
-        raise CalibrationError(f"{path}: cameras: expected a list of cameras, found {type(entries).__name__}")
-    cameras = [_yaml_camera(entry, f"{path}: camera {_name_of(entry, n)}") for n, entry in enumerate(entries)]
-    return _rig(cameras, content, str(path))
-
-
-def _yaml_camera(entry: Any, where: str) -> Camera:
-    pose = _get(entry, "cam_from_world", where)
-    return _camera(
-        where,
-        name=str(_get(entry, "name", where)),
-        size=_numbers(entry, "size_wh", where, (2,)),
-        K=_numbers(entry, "K", where, (3, 3)),
-        dist=_numbers(entry, "dist", where),
-        lens=str(_get(entry, "lens", where)),
-        R=_numbers(pose, "R", f"{where}: cam_from_world", (3, 3)),
-        t_m=_numbers(pose, "t_m", f"{where}: cam_from_world", (3,)),
-    )
-
-
-def _to_yaml(rig: Rig) -> str:
-    content: dict[str, Any] = {"posemill_rig": SCHEMA_VERSION, "units": {"length": "m", "image": "px"}}
-    content["cameras"] = [
-        {
-            "name": camera.name,
-            "size_wh": list(camera.size_wh),
-            "lens": camera.lens,
-            "K": camera.K.tolist(),
-            "dist": camera.dist.tolist(),
-            "cam_from_world": {"R": camera.cam_from_world.R.tolist(), "t_m": camera.cam_from_world.t.tolist()},
-        }
-        for camera in rig.cameras
-    ]
-    content["stereo_pairs"] = [list(pair) for pair in rig.stereo_pairs]
-    if rig.covariance is not None:
-        content["covariance"] = np.asarray(rig.covariance).tolist()
-    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-
-
-# --- Pose2Sim and aniposelib toml ---
-
-
-def _from_toml(content: dict[str, Any], path: Path) -> Rig:
-    tables = {key: table for key, table in content.items() if key not in NOT_CAMERAS}
-    cameras = [_toml_camera(key, table, f"{path}: camera {key}") for key, table in tables.items()]
-    rig = _rig(cameras, content.get("metadata", {}), str(path))
-    centres = np.stack([camera.centre_m for camera in rig.cameras])
-    widest = float(np.linalg.norm(centres[:, None] - centres[None], axis=-1).max())
-    if widest > WIDEST_M:
+    ending = path.suffix.lower()
+    if not len(rig):
+        raise CalibrationError(f"{path}: a rig without cameras is not written")
+    for name in rig.names:
+        if not name or not name.isprintable():
+            raise CalibrationError(f"{path}: camera {name!r}: expected a name of printable characters; rename the camera")
+    if kind and kind not in KINDS:
+        raise CalibrationError(f"{path}: expected a format of {', '.join(KINDS)}, got {kind!r}")
+    endings = KINDS[kind].writers if kind else DEFAULT_KINDS
+    if ending not in endings:
+        of_kind = f" for {kind}" if kind else ""
         raise CalibrationError(
-            f"{path}: translation: the cameras stand up to {widest:.0f} m apart; translations must be in metres "
-            "(written in millimetres? divide them by 1000)"
+            f"{path}: expected a name that ends in {', '.join(endings)}{of_kind}, got {path.suffix or 'no ending'}"
         )
+    _write_atomically(path, KINDS[kind or DEFAULT_KINDS[ending]].writers[ending](rig))
+
+
+def left_behind(rig: Rig, kind: str) -> tuple[str, ...]:
+    """What the rig has and a file of this kind does not keep: of stereo_pairs, covariance, lens_covariance."""
+    parts = {"stereo_pairs": rig.stereo_pairs, "covariance": rig.covariance, "lens_covariance": rig.lens_covariance}
+    return tuple(part for part, value in parts.items() if value is not None and len(value) and part not in KINDS[kind].holds)
+
+
+def _parse(path: Path) -> dict[Any, Any]:
+    if not path.is_file():
+        raise CalibrationError(f"{path}: no such file; expected a rig: {KNOWN}")
+    try:
+        if path.stat().st_size > format_text.LARGEST_BYTES:
+            raise CalibrationError(f"{path.stat().st_size} bytes: no rig")
+        return format_text.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CalibrationError(f"{path}: cannot be read as a rig: {error}; known formats are {KNOWN}") from error
+
+
+def _in_metres(rig: Rig, known: Format, unit: str) -> Rig:
+    """The rig with its lengths in metres, checked against lengths no rig has."""
+    if not len(rig):
+        raise CalibrationError(f"no cameras in it; expected a file of {known.kind}")
+    if unit not in UNITS_M:
+        raise CalibrationError(f"unit: expected one of {', '.join(UNITS_M)}, got {unit!r}")
+    if known.metric and unit != "m":
+        raise CalibrationError(f"unit: a file of {known.kind} is in metres, got {unit!r}")
+    if unit != "m":
+        rig = _scaled(rig, UNITS_M[unit])
+    if known.kind != "posemill":
+        _check_lengths(rig, known)
     return rig
 
 
-def _toml_camera(key: str, table: Any, where: str) -> Camera:
-    dist = _numbers(table, "distortions", where)
-    lens = "fisheye" if table.get("fisheye") else "rational" if dist.size == 8 else "brown"
-    return _camera(
-        where,
-        name=str(table.get("name", key)),
-        size=_numbers(table, "size", where, (2,)),
-        K=_numbers(table, "matrix", where, (3, 3)),
-        dist=dist,
-        lens=lens,
-        R=Rigid.from_rvec(_numbers(table, "rotation", where, (3,)), np.zeros(3)).R,
-        t_m=_numbers(table, "translation", where, (3,)),
-    )
+def _scaled(rig: Rig, factor: float) -> Rig:
+    cameras = tuple(each.with_pose(Rigid(each.cam_from_world.R, each.cam_from_world.t * factor)) for each in rig.cameras)
+    sides = np.tile([1.0, 1.0, 1.0, factor, factor, factor], len(rig))
+    covariance = None if rig.covariance is None else rig.covariance * np.outer(sides, sides)
+    return replace(rig, cameras=cameras, covariance=covariance)
 
 
-def _to_toml(rig: Rig) -> str:
-    lines = []
-    for camera in rig.cameras:
-        key = camera.name if re.fullmatch(r"[A-Za-z0-9_-]+", camera.name) else json.dumps(camera.name)
-        lines += [
-            f"[{key}]",
-            f"name = {json.dumps(camera.name)}",
-            f"size = {json.dumps([float(v) for v in camera.size_wh])}",
-            f"matrix = {json.dumps(camera.K.tolist())}",
-            f"distortions = {json.dumps(camera.dist.tolist())}",
-            f"rotation = {json.dumps(camera.cam_from_world.rvec.tolist())}",
-            f"translation = {json.dumps(camera.cam_from_world.t.tolist())}",
-            f"fisheye = {json.dumps(camera.lens == 'fisheye')}",
-            "",
-        ]
-    lines += ["[metadata]", "adjusted = false", "error = 0.0"]
-    if rig.stereo_pairs:
-        lines.append(f"stereo_pairs = {json.dumps(rig.stereo_pairs)}")
-    if rig.covariance is not None:
-        lines.append(f"covariance = {json.dumps(np.asarray(rig.covariance).tolist())}")
-    return "\n".join(lines) + "\n"
-
-
-# --- what the formats share ---
-
-
-def _name_of(entry: Any, number: int) -> str:
-    return str(entry["name"]) if isinstance(entry, dict) and "name" in entry else f"number {number + 1}"
-
-
-def _get(table: Any, field: str, where: str) -> Any:
-    if not isinstance(table, dict) or field not in table:
-        has = ", ".join(map(str, table)) if isinstance(table, dict) else repr(table)
-        raise CalibrationError(f"{where}: {field}: missing; found only {has or 'an empty table'}")
-    return table[field]
-
-
-def _numbers(table: Any, field: str, where: str, shape: tuple[int, ...] | None = None) -> Array:
-    """A field as finite float64 of a shape (any length when shape is None)."""
-    value = _get(table, field, where)
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise CalibrationError(f"{where}: {field}: expected numbers, found {str(value)[:80]}") from None
-    array = array.reshape(-1) if shape is None else array
-    if shape is not None and array.shape != shape:
-        raise CalibrationError(f"{where}: {field}: expected shape {shape}, found {array.shape}")
-    if not np.isfinite(array).all():
-        raise CalibrationError(f"{where}: {field}: NaN or infinity; calibrate this camera again or mend the file")
-    return array
-
-
-def _camera(where: str, *, name: str, size: Array, K: Array, dist: Array, lens: str, R: Array, t_m: Array) -> Camera:
-    if (size != np.rint(size)).any():
-        raise CalibrationError(f"{where}: size: expected whole pixels, found {size.tolist()}")
-    worst = float(np.abs(R @ R.T - np.eye(3)).max())
-    if worst > 1e-6 or np.linalg.det(R) < 0:
-        raise CalibrationError(
-            f"{where}: R: not a rotation (R R' differs from the identity by {worst:.1e}, determinant {np.linalg.det(R):.3f})"
-        )
-    try:
-        return Camera(name, (int(size[0]), int(size[1])), K, dist, lens, Rigid(R, t_m))
-    except CalibrationError as error:
-        raise CalibrationError(f"{where}: {error}") from error
-
-
-def _rig(cameras: Iterable[Camera], table: dict[str, Any], where: str) -> Rig:
-    pairs = table.get("stereo_pairs") or []
-    if not isinstance(pairs, list) or any(not isinstance(p, list) or len(p) != 2 for p in pairs):
-        raise CalibrationError(f"{where}: stereo_pairs: expected pairs of camera names, found {pairs!r}")
-    covariance = _numbers(table, "covariance", where) if "covariance" in table else None
-    cameras = tuple(cameras)
-    if covariance is not None:
-        size = 6 * len(cameras)
-        if covariance.size != size * size:
-            raise CalibrationError(f"{where}: covariance: expected {size} x {size} numbers, found {covariance.size}")
-        covariance = covariance.reshape(size, size)
-    return Rig(cameras, tuple((str(left), str(right)) for left, right in pairs), covariance)
+def _check_lengths(rig: Rig, known: Format) -> None:
+    with np.errstate(all="ignore"):
+        centres_m = np.stack([camera.centre_m for camera in rig.cameras])
+        widest_m = float(np.linalg.norm(centres_m[:, None] - centres_m[None], axis=-1).max())
+        pairs_m = {pair: float(np.linalg.norm(rig[pair[0]].centre_m - rig[pair[1]].centre_m)) for pair in rig.stereo_pairs}
+    advice = "divide them by 1000" if known.metric else 'read the file with unit="mm" (`posemill convert --unit mm`)'
+    advice = f"translations must be in metres; written in millimetres? {advice}"
+    if not widest_m <= WIDEST_M:
+        raise CalibrationError(f"translation: the cameras stand up to {widest_m:.0f} m apart; {advice}")
+    for (left, right), apart_m in pairs_m.items():
+        if not apart_m <= WIDEST_PAIR_M:
+            raise CalibrationError(f"translation: the stereo pair {left}, {right} is {apart_m:.0f} m wide; {advice}")
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -33,6 +33,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_session.status,
     cli_data.detect,
     cli_data.export,
+    cli_data.convert,
     cli_machine.serve,
     cli_machine.doctor,
 )

@@ -1,4 +1,4 @@
-"""Commands on data and networks: detect, evaluate, train, export."""
+"""Commands on data and networks: detect, evaluate, train, export, convert."""
 
 from __future__ import annotations
 
@@ -199,3 +199,21 @@ def export(
         files = release(session, out, kind, name)
         answer.values |= {"out": str(out), "format": kind, "files": files}
         answer.show(f"{files} files in {out}")
+
+
+def convert(
+    rig: Annotated[Path, typer.Argument(help="Rig file of posemill, Pose2Sim, aniposelib, OpenCV, Kalibr or caliscope.")],
+    out: Annotated[Path, typer.Argument(help="New file; without --format, .yaml is posemill, .toml Pose2Sim, .xml OpenCV.")],
+    kind: Annotated[str, typer.Option("--format", help="posemill, pose2sim, opencv, kalibr or caliscope.")] = "",
+    unit: Annotated[str, typer.Option("--unit", help="Lengths in RIG: m, cm, mm or inch (OpenCV, aniposelib).")] = "m",
+    as_json: JsonOption = False,
+) -> None:
+    """A rig in another tool's format, in metres: the same cameras see the same pixels."""
+    with answering(as_json) as answer:
+        from pipeline.rigs import convert_rig
+
+        made, written, lost = convert_rig(rig, out, kind, unit)
+        answer.values |= {"out": str(out), "format": written, "cameras": list(made.names), "left_behind": list(lost)}
+        answer.show(f"{out}: {written}, cameras {', '.join(made.names)}")
+        if lost:
+            answer.show(f"not kept by this format: {', '.join(lost)}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from calibration.camera import Camera
-from calibration.rig import Rig
+from calibration.rig import Array, Rig
 from calibration.transforms import scale_px
 from pipeline.store import Ref
 
@@ -38,7 +38,19 @@ def in_clip(
         _cut(camera, size_wh[camera.name], image_origin_px.get(camera.name, (0.0, 0.0)), scales.get(camera.name, (1.0, 1.0)))
         for camera in rig.cameras
     )
-    return Rig(tuple(moved), rig.stereo_pairs, rig.covariance)
+    lenses = None
+    if rig.lens_covariance is not None:
+        lenses = tuple(
+            _stretched(block, scales.get(name, (1.0, 1.0))) for name, block in zip(rig.names, rig.lens_covariance, strict=True)
+        )
+    return Rig(tuple(moved), rig.stereo_pairs, rig.covariance, lenses)
+
+
+def _stretched(lens_covariance: Array, scale: tuple[float, float]) -> Array:
+    """Of (fx, fy, cx, cy, dist...) in the pixels of a resized image: fx and cx go with its width, fy and cy with its height."""
+    sides = np.ones(len(lens_covariance))
+    sides[:4] = np.tile(np.asarray(scale, dtype=np.float64), 2)
+    return lens_covariance * np.outer(sides, sides)
 
 
 def _cut(camera: Camera, size_wh: tuple[int, int], origin_px: tuple[float, float], scale: tuple[float, float]) -> Camera:

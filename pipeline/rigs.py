@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from calibration.camera import Camera
-from calibration.formats import load_rig
+from calibration.errors import CalibrationError
+from calibration.formats import DEFAULT_KINDS, left_behind, load_rig, save_rig
 from calibration.rig import Rig
 from calibration.transforms import Rigid
 from pipeline.errors import InputError
@@ -36,6 +37,25 @@ def import_rig(path: Path, names: Sequence[str]) -> Rig:
             "cameras like the rig's, or import the rig that has them"
         )
     return Rig(tuple(replace(rig[match], name=name) for name, match in found.items() if match))
+
+
+def convert_rig(path: Path, out: Path, kind: str = "", unit: str = "m") -> tuple[Rig, str, tuple[str, ...]]:
+    """A rig file written again in another format (`save_rig`'s kind; "" by the ending of `out`), its lengths read in `unit`.
+
+    Returns the rig, the kind written and what of the rig that kind does not keep. Never writes over a file. Raises InputError
+    naming the file, the camera and what is wrong or cannot be held.
+    """
+    if out.exists():
+        raise InputError(f"{out}: is there already and is never written over; name a new file")
+    try:
+        rig = load_rig(path, unit)
+        save_rig(rig, out, kind)
+    except CalibrationError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error})") from error
+    written = kind or DEFAULT_KINDS[out.suffix.lower()]
+    return rig, written, left_behind(rig, written)
 
 
 def _name_key(name: str) -> tuple[str, ...]:

@@ -71,3 +71,32 @@ def test_a_rig_is_asked_by_name_and_keeps_whole_pairs_only() -> None:
         Rig((cameras[0], cameras[0]))
     with pytest.raises(CalibrationError, match="stereo pair names 'z'"):
         Rig(cameras, (("a", "z"),))
+
+
+def rig_with_covariances() -> Rig:
+    lenses = {"brown": 5, "rational": 8, "fisheye": 4}
+    cameras = tuple(Camera(name, (640, 480), K, np.zeros(n), name) for name, n in lenses.items())
+    A = np.random.default_rng(0).normal(size=(18, 18))
+    return Rig(cameras, (), A @ A.T, tuple(np.eye(4 + n) * n for n in lenses.values()))
+
+
+def test_a_subset_keeps_its_parts_of_the_covariances() -> None:
+    rig = rig_with_covariances()
+    part = rig.subset(["fisheye", "brown"])
+    order = [*range(12, 18), *range(6)]
+    np.testing.assert_array_equal(part.covariance, rig.covariance[order][:, order])
+    assert [block[0, 0] for block in part.lens_covariance] == [4.0, 5.0]
+    assert Rig(rig.cameras).subset(["brown"]).covariance is Rig(rig.cameras).subset(["brown"]).lens_covariance is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "says"),
+    [
+        ([np.eye(9), np.eye(12)], "expected 3 matrices, one per camera, got 2"),
+        ([np.eye(9), np.eye(9), np.eye(8)], r"camera rational: expected \(12, 12\) over fx, fy, cx, cy and the 8"),
+        ([np.eye(9), np.eye(12), np.ones(8)], r"camera fisheye: expected \(8, 8\).*got \(8,\)"),
+    ],
+)
+def test_a_lens_covariance_of_another_shape_is_refused(blocks: list, says: str) -> None:
+    with pytest.raises(CalibrationError, match=says):
+        Rig(rig_with_covariances().cameras, lens_covariance=tuple(blocks))

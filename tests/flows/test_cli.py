@@ -7,6 +7,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from calibration.formats import load_rig, save_rig
+from calibration.rig import Rig
+from calibration.synthetic import ring_rig
 from flows.cli import app, main
 from tests.flows.fakes import FakeStage
 
@@ -135,6 +138,41 @@ def test_new_names_the_source_that_is_no_video(tmp_path: Path) -> None:
 def test_export_hands_out_a_finished_dataset_only(session: Path, stages: Stages, tmp_path: Path) -> None:
     assert "posemill run" in _values("export", session, tmp_path / "out", status=2)["error"]
     assert "parquet, coco, trc" in _values("export", session, tmp_path / "out", "--format", "yolo", status=2)["error"]
+
+
+def test_a_rig_is_converted_and_what_is_lost_is_told(tmp_path: Path) -> None:
+    save_rig(Rig(ring_rig(3).cameras, (("cam1", "cam2"),)), tmp_path / "rig.yaml")
+    made = _values("convert", tmp_path / "rig.yaml", tmp_path / "rig.xml")
+    assert made == {
+        "out": str(tmp_path / "rig.xml"),
+        "format": "opencv",
+        "cameras": ["cam1", "cam2", "cam3"],
+        "left_behind": [],
+    }
+    made = _values("convert", tmp_path / "rig.xml", tmp_path / "chain.yaml", "--format", "kalibr")
+    assert (made["format"], made["left_behind"]) == ("kalibr", ["stereo_pairs"])
+    assert "not kept by this format: stereo_pairs" in _invoke(
+        "convert", tmp_path / "rig.xml", tmp_path / "array.toml", "--format", "caliscope"
+    )
+    xyz_m = [[0.1, 0.2, 1.0], [-0.3, 0.1, 1.5]]
+    for name in ("rig.xml", "chain.yaml", "array.toml"):
+        for one, two in zip(load_rig(tmp_path / "rig.yaml").cameras, load_rig(tmp_path / name).cameras, strict=True):
+            assert abs(one.project(xyz_m) - two.project(xyz_m)).max() < 1e-8
+
+
+def test_a_rig_that_cannot_be_converted_is_a_wrong_request(tmp_path: Path) -> None:
+    save_rig(ring_rig(2), tmp_path / "rig.yaml")
+    (tmp_path / "broken.toml").write_text("[cam1]\nmatrix = 1\n")
+    for words, says in (
+        (("broken.toml", "a.yaml"), "broken.toml: camera cam1: distortions: missing"),
+        (("rig.yaml", "a.json"), "a.json: expected a name that ends in"),
+        (("rig.yaml", "a.yaml", "--format", "colmap"), "expected a format of posemill, caliscope"),
+        (("rig.yaml", "a.yaml", "--unit", "mm"), "a file of posemill is in metres"),
+        (("rig.yaml", "rig.yaml"), "never written over"),
+    ):
+        paths = [tmp_path / word for word in words[:2]]
+        assert says in _values("convert", *paths, *words[2:], status=2)["error"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.toml", "rig.yaml"]
 
 
 def _python(code: str) -> str:
