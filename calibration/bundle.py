@@ -40,7 +40,8 @@ ROUNDS, ROUND_STEPS, FINAL_STEPS = 4, 8, 60
 class BundleReport:
     """What the adjustment did. rms_px and sigma_px are over the corners used (sigma per coordinate, from the residuals).
 
-    residual_px (C, F, M) length of the error of every seen corner, NaN unseen; used (C, F, M); world_from_board (F) or None;
+    residual_px (C, F, M) length of the error of every seen corner, NaN unseen; residual_xy_px (C, F, M, 2) the error itself,
+    projected minus seen; xy_px (C, F, M, 2) the corners; used (C, F, M); world_from_board (F) or None;
     pose_covariance (6C, 6C) of left perturbations (rotation rad, translation m) of cam_from_world, the first camera's being
     zero because it is the gauge; steps taken; converged; cpu_s.
     """
@@ -48,6 +49,8 @@ class BundleReport:
     rms_px: float
     sigma_px: float
     residual_px: Array
+    residual_xy_px: Array
+    xy_px: Array
     used: NDArray[np.bool_]
     world_from_board: tuple[Rigid | None, ...]
     pose_covariance: Array
@@ -178,8 +181,9 @@ def _report(
     squared = float((residual[view.seen] ** 2).sum())
     count = int(view.seen.sum())
     sigma = np.sqrt(squared / max(2 * count - blocks.unknowns, 1))
-    length = np.full(shape, np.nan)
-    length[view.camera, view.frame_id] = np.where(view.observed, np.linalg.norm(residual, axis=-1), np.nan)
+    error, xy_px = (np.full((*shape, 2), np.nan) for _ in range(2))
+    error[view.camera, view.frame_id] = np.where(view.observed[..., None], residual, np.nan)
+    xy_px[view.camera, view.frame_id] = np.where(view.observed[..., None], view.xy_px, np.nan)
     used = np.zeros(shape, dtype=bool)
     used[view.camera, view.frame_id] = view.seen
     boards: list[Rigid | None] = [None] * shape[1]
@@ -188,7 +192,9 @@ def _report(
     return BundleReport(
         rms_px=float(np.sqrt(squared / max(count, 1))),
         sigma_px=float(sigma),
-        residual_px=length,
+        residual_px=np.linalg.norm(error, axis=-1),
+        residual_xy_px=error,
+        xy_px=xy_px,
         used=used,
         world_from_board=tuple(boards),
         pose_covariance=blocks.pose_covariance() * sigma**2,
