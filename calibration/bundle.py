@@ -43,7 +43,8 @@ class BundleReport:
     residual_px (C, F, M) length of the error of every seen corner, NaN unseen; residual_xy_px (C, F, M, 2) the error itself,
     projected minus seen; xy_px (C, F, M, 2) the corners; used (C, F, M); world_from_board (F) or None;
     pose_covariance (6C, 6C) of left perturbations (rotation rad, translation m) of cam_from_world, the first camera's being
-    zero because it is the gauge; steps taken; converged; cpu_s.
+    zero because it is the gauge; joint_covariance (C k, C k) the same with the lens (fx, fy, cx, cy, dist..., zeros) after each
+    camera's pose where lenses were adjusted too, k = 6 where not; steps taken; converged; cpu_s.
     """
 
     rms_px: float
@@ -54,6 +55,7 @@ class BundleReport:
     used: NDArray[np.bool_]
     world_from_board: tuple[Rigid | None, ...]
     pose_covariance: Array
+    joint_covariance: Array
     steps: int
     converged: bool
     cpu_s: float
@@ -189,6 +191,7 @@ def _report(
     boards: list[Rigid | None] = [None] * shape[1]
     for index, frame in enumerate(view.frames):
         boards[frame] = Rigid(state.board_R[index], state.board_t[index])
+    joint = blocks.covariance() * sigma**2
     return BundleReport(
         rms_px=float(np.sqrt(squared / max(count, 1))),
         sigma_px=float(sigma),
@@ -197,7 +200,8 @@ def _report(
         xy_px=xy_px,
         used=used,
         world_from_board=tuple(boards),
-        pose_covariance=blocks.pose_covariance() * sigma**2,
+        pose_covariance=blocks.pose_part(joint),
+        joint_covariance=joint,
         steps=steps,
         converged=converged,
         cpu_s=time.process_time() - start_s,

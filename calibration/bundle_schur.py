@@ -118,10 +118,11 @@ class Blocks:
         cam = cam.reshape(self.free.shape)
         return Step(cam[:, :6], board, cam[:, 6:])
 
-    def pose_covariance(self) -> Array:
-        """Inverse (6C, 6C) of the reduced system's pose part for unit corner noise; zero rows for the gauge camera.
+    def covariance(self) -> Array:
+        """Inverse (C k, C k) of the reduced system for unit corner noise, k = 6 of the pose and those of a lens that is free.
 
-        Infinite variances where the corners do not determine a camera.
+        Zero rows for what is held still, the gauge camera's pose among it. Infinite variances where the corners do not
+        determine a camera.
         """
         system = self._reduced(0.0)[0]
         free = np.flatnonzero(self.free)
@@ -130,8 +131,12 @@ class Blocks:
             full[np.ix_(free, free)] = cho_solve(cho_factor(system[np.ix_(free, free)]), np.eye(free.size))
         except LinAlgError:
             full[free, free] = np.inf
+        return full
+
+    def pose_part(self, covariance: Array) -> Array:
+        """The poses' (6C, 6C) of `covariance`."""
         pose = (np.arange(self.free.size).reshape(self.free.shape)[:, :6]).ravel()
-        return full[np.ix_(pose, pose)]
+        return covariance[np.ix_(pose, pose)]
 
 
 def _damped_diagonal(blocks: Array, damping: float) -> Array:

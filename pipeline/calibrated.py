@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calibration.board import Board
 from calibration.camera import Camera
 from calibration.extrinsics import CalibrationReport
 from calibration.intrinsics import IntrinsicsReport
 from calibration.quality import Gate, check_cameras
 from calibration.rig import Rig
+from calibration.uncertainty import joint_point_covariance, point_covariance, worst_sigma_m
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +62,15 @@ class Calibrated:
         return dict(
             zip(self.rig.names, zip(self.poses.centre_sigma_mm, self.poses.rotation_sigma_mrad, strict=True), strict=True)
         )
+
+    def point_sigma_m(self, xyz_m: NDArray[np.float64], noise_px: float) -> NDArray[np.float64]:
+        """(N,) worst-axis 1 sigma in m of world points (N, 3) that every view finds to noise_px.
+
+        A rig solved here adds its own share, that of its lenses too where they were solved with the poses.
+        """
+        if self.poses is None:
+            return worst_sigma_m(point_covariance(self.rig, xyz_m, noise_px))
+        return worst_sigma_m(joint_point_covariance(self.rig, xyz_m, self.poses.bundle.joint_covariance, noise_px))
 
     def gates(self, max_rms_px: float) -> tuple[Gate, ...]:
         """Every check this rig has to pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 
 import numpy as np
@@ -44,7 +45,7 @@ CORNER_GUIDE = (
 
 def uncertainty_mm(made: Calibrated) -> float:
     """Median worst-axis 1 sigma (mm) of a point in the capture volume when every view is off by 1 px; NaN if none is shared."""
-    return median_sigma_mm(made.rig, *_volume(made), NOISE_PX)
+    return median_sigma_mm(lambda xyz_m: made.point_sigma_m(xyz_m, NOISE_PX), *_volume(made))
 
 
 def scene(made: Calibrated) -> str:
@@ -75,7 +76,7 @@ def uncertainty(made: Calibrated) -> str:
     """The capture volume in colours of predicted error."""
     low_m, high_m = _volume(made)
     height_m = HEIGHT_M if _floor_known(made) else float(0.5 * (low_m + high_m)[2])
-    level, upright = slices(made.rig, low_m, high_m, height_m, NOISE_PX)
+    level, upright = slices(made.rig, lambda xyz_m: made.point_sigma_m(xyz_m, NOISE_PX), low_m, high_m, height_m)
     guide = (
         f"How far off, 1 sigma along its worst direction, a point will be that every camera finds to {NOISE_PX:g} px. Good: "
         "light colours wherever people move; nothing is drawn where fewer than two cameras look. If your place is dark or "
@@ -94,12 +95,12 @@ def covariance(made: Calibrated) -> str:
     if made.poses is None:
         return ""
     guide = (
-        f"Left: how far each camera may be off, 1 sigma, counted from {made.rig.names[0]}, which is held fixed and so has no "
-        "error of its own. Good: short bars of similar length. If one camera's bars stand out, film the board where that "
-        "camera and a neighbour both see it, near and far. Right: which errors hang together; red rise and fall together, "
-        "blue trade places. In each camera's block: turn about right, down, forward, then move right, down, forward. Strong "
-        "colours between two cameras are usual: their errors against the fixed camera are shared, and largely cancel "
-        "between neighbours."
+        f"Left: how far each camera may be off, 1 sigma, counted from {made.rig.names[0]}, which is held fixed and so has "
+        "no error of its own; lenses solved with the poses add theirs to the directions. Good: short bars of similar "
+        "length. If one camera's bars stand out, film the board where that camera and a neighbour both see it, near and "
+        "far. Right: which errors hang together; red rise and fall together, blue trade places. In each camera's block: "
+        "turn about right, down, forward, then move right, down, forward. Strong colours between two cameras are usual: "
+        "their errors against the fixed camera are shared, and largely cancel between neighbours."
     )
     told = "; ".join(f"{name} {mm:.2f} mm, {mrad:.3f} mrad" for name, (mm, mrad) in made.sigma.items())
     picture = covariance_picture(made.rig.names, made.poses.bundle.pose_covariance)
@@ -168,20 +169,19 @@ def _volume(made: Calibrated) -> tuple[Array, Array]:
 
 
 def _shares(made: Calibrated, middle_m: Array) -> str:
-    """What of the error in the middle comes from the detections and what from the poses."""
-    pixels, both = (
-        1e3 * float(worst_sigma_m(point_covariance(rig, middle_m[None], NOISE_PX))[0])
-        for rig in (made.rig.subset(made.rig.names), made.rig)
-    )
-    if not np.isfinite(both):
+    """What of the error in the middle comes from the detections and what from the calibration."""
+    both_mm = 1e3 * float(made.point_sigma_m(middle_m[None], NOISE_PX)[0])
+    pixels_mm = 1e3 * float(worst_sigma_m(point_covariance(replace(made.rig, covariance=None), middle_m[None], NOISE_PX))[0])
+    if not np.isfinite(both_mm):
         return "Fewer than two cameras see the middle of the volume."
-    if made.rig.covariance is None:
-        return (
-            f"In the middle of the volume: {both:.2f} mm, all of it from the detections; of an imported rig no error is known."
-        )
+    if made.poses is None:
+        return f"In the middle of the volume: {both_mm:.2f} mm, of the detections alone; an imported rig counts as exact."
+    with_lens = len(made.poses.bundle.joint_covariance) > 6 * len(made.rig)
     return (
-        f"In the middle of the volume: {both:.2f} mm; with exact poses it would be {pixels:.2f} mm, and that share grows "
-        f"with the scatter of the detections: three times as much at 3 px. Errors are counted from {made.rig.names[0]}."
+        f"In the middle of the volume: {both_mm:.2f} mm; with an exact calibration it would be {pixels_mm:.2f} mm, and that "
+        f"share grows with the scatter of the detections: three times as much at 3 px. Errors are counted from "
+        f"{made.rig.names[0]}; "
+        f"{'the lenses, solved with the poses, have their share in it' if with_lens else 'lenses count as exact'}."
     )
 
 

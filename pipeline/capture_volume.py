@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.rig import Rig
-from calibration.uncertainty import point_covariance, worst_sigma_m
 
 Array = NDArray[np.float64]
+Sigma = Callable[[Array], Array]  # world points (N, 3) in metres to their worst-axis 1 sigma (N,) in metres
 
 AROUND_M = 1.0  # what is filmed is taken to reach this far beyond where the cameras look or the board was
 MARGIN_M = 0.5  # drawn around cameras and volume
@@ -49,7 +50,7 @@ def volume(rig: Rig, boards_m: Array, floor_known: bool) -> tuple[Array, Array]:
     return low, high
 
 
-def slices(rig: Rig, low_m: Array, high_m: Array, height_m: float, noise_px: float = 1.0) -> tuple[Slice, Slice]:
+def slices(rig: Rig, sigma_m: Sigma, low_m: Array, high_m: Array, height_m: float) -> tuple[Slice, Slice]:
     """A level slice at height_m and an upright one through the middle of the volume, both wide enough to show the cameras."""
     centres_m = np.stack([camera.centre_m for camera in rig.cameras])
     low = np.minimum(low_m, centres_m.min(0) - MARGIN_M)
@@ -57,25 +58,24 @@ def slices(rig: Rig, low_m: Array, high_m: Array, height_m: float, noise_px: flo
     low[2] = min(low_m[2], centres_m[:, 2].min())  # nothing is filmed below the floor
     across = int(np.argmax((high - low)[:2]))
     middle_m = 0.5 * (low_m + high_m)
-    level = _slice(rig, low, high, (0, 1), height_m, noise_px)
-    return level, _slice(rig, low, high, (across, 2), float(middle_m[1 - across]), noise_px)
+    level = _slice(sigma_m, low, high, (0, 1), height_m)
+    return level, _slice(sigma_m, low, high, (across, 2), float(middle_m[1 - across]))
 
 
-def median_sigma_mm(rig: Rig, low_m: Array, high_m: Array, noise_px: float = 1.0) -> float:
+def median_sigma_mm(sigma_m: Sigma, low_m: Array, high_m: Array) -> float:
     """Median worst-axis 1 sigma in mm over the volume low_m..high_m; NaN where no two cameras share any of it."""
     sides = [np.linspace(low, high, 9) for low, high in zip(low_m, high_m, strict=True)]
     xyz_m = np.stack([side.ravel() for side in np.meshgrid(*sides)], axis=1)
-    sigma_m = worst_sigma_m(point_covariance(rig, xyz_m, noise_px))
-    return float(1e3 * np.nanmedian(sigma_m)) if np.isfinite(sigma_m).any() else float("nan")
+    found_m = sigma_m(xyz_m)
+    return float(1e3 * np.nanmedian(found_m)) if np.isfinite(found_m).any() else float("nan")
 
 
-def _slice(rig: Rig, low: Array, high: Array, axes: tuple[int, int], at_m: float, noise_px: float) -> Slice:
+def _slice(sigma_m: Sigma, low: Array, high: Array, axes: tuple[int, int], at_m: float) -> Slice:
     step = float((high - low)[list(axes)].max()) / CELLS
     a_m, b_m = (np.arange(low[axis], high[axis] + step, step) for axis in axes)
     xyz_m = np.full((len(b_m), len(a_m), 3), at_m)
     xyz_m[..., axes[0]], xyz_m[..., axes[1]] = np.meshgrid(a_m, b_m)
-    sigma_m = worst_sigma_m(point_covariance(rig, xyz_m.reshape(-1, 3), noise_px))
-    return Slice(1e3 * sigma_m.reshape(len(b_m), len(a_m)), a_m, b_m, axes, at_m)
+    return Slice(1e3 * sigma_m(xyz_m.reshape(-1, 3)).reshape(len(b_m), len(a_m)), a_m, b_m, axes, at_m)
 
 
 def _looked_at_m(rig: Rig) -> Array:

@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration.board import Board
+from calibration.bundle import refine, rvec_covariance
 from calibration.errors import CalibrationError
+from calibration.extrinsics import LENS_PRIOR
 from calibration.refine_points import refine_points
 from calibration.rig import Rig
-from calibration.synthetic import ring_rig
+from calibration.synthetic import moving_board, project_board, ring_rig
 from calibration.transforms import Rigid
 from calibration.triangulate import triangulate
-from calibration.uncertainty import point_covariance, sees, worst_sigma_m
+from calibration.uncertainty import joint_point_covariance, point_covariance, sees, worst_sigma_m
 
 DRAWS, NOISE_PX = 3000, 1.5
 POINTS_M = np.array([[0.0, 0.0, 1.0], [0.5, -0.4, 0.4], [-0.6, 0.3, 1.6]])
@@ -77,6 +80,43 @@ def test_cameras_that_move_as_one_move_the_points_with_them() -> None:
     together = np.concatenate([np.vstack([np.zeros((3, 3)), camera.cam_from_world.R]) for camera in rig.cameras])
     moved = Rig(rig.cameras, (), sigma_m**2 * together @ together.T)
     assert point_covariance(moved, POINTS_M, 0.0) == pytest.approx(np.tile(sigma_m**2 * np.eye(3), (3, 1, 1)), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("lens", "dist"), [("brown", [-0.1, 0.03, 0.001, -0.002, 0.01]), ("fisheye", [0.03, -0.01, 0.004, -0.001])]
+)
+def test_both_ways_to_state_the_poses_covariance_predict_the_same(lens: str, dist: list[float]) -> None:
+    rig = _uncertain_rig()
+    cameras = tuple(replace(camera, lens=lens, dist=np.array(dist)) for camera in rig.cameras)
+    local = rig.covariance
+    assert local is not None
+    stated = Rig(cameras, (), rvec_covariance(cameras, local))
+    assert joint_point_covariance(stated, POINTS_M, local) == pytest.approx(
+        point_covariance(stated, POINTS_M), rel=1e-6, abs=1e-12
+    )
+
+
+def test_lenses_and_poses_solved_together_miss_points_by_what_their_joint_covariance_says() -> None:
+    truth = ring_rig(4, arc_deg=100)
+    board = Board("charuco", 9, 6, 0.06, 0.045, "DICT_4X4_50")
+    poses, draws = moving_board(truth, board, 12), 30
+    xy_px = np.stack([camera.project(POINTS_M) for camera in truth.cameras])
+    errors = []
+    for seed in range(draws):
+        rig, report = refine(truth, project_board(truth, board, poses, 0.3, seed=seed).observations, board, poses, LENS_PRIOR)
+        errors.append(refine_points(rig, xy_px, triangulate(rig, xy_px)).xyz_m - POINTS_M)
+    joint = np.linalg.inv(joint_point_covariance(rig, POINTS_M, report.joint_covariance, 0.0))
+    alone = np.linalg.inv(point_covariance(rig, POINTS_M, 0.0))
+    off, off_alone = (np.einsum("dni,nij,dnj->dn", errors, precision, errors).mean(0) for precision in (joint, alone))
+    # Chi-square of three degrees of freedom: 3, and 4 sigma of a mean of 30 draws. Below, because the prior is not tested.
+    assert (off < 3 + 4 * np.sqrt(6 / draws)).all()
+    assert (off > 1).all()
+    assert (off_alone > 2 * off).all()
+
+
+def test_a_covariance_of_another_shape_is_refused() -> None:
+    with pytest.raises(CalibrationError, match=r"expected 6 or 15 unknowns for each of 2 cameras, got \(14, 14\)"):
+        joint_point_covariance(ring_rig(2), POINTS_M, np.eye(14))
 
 
 def test_derivatives_of_a_fisheye_are_those_of_its_brown_twin() -> None:

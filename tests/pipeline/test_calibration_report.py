@@ -148,7 +148,7 @@ def test_an_imported_rig_has_its_picture_of_space_but_no_certainty(tmp_path: Pat
     imported = Calibrated(Rig(solved.rig.cameras))
     text, page = _page(tmp_path / "report.html", imported)
     assert len(page.all("img")) == 1
-    assert "of an imported rig no error is known" in text
+    assert "an imported rig counts as exact" in text
     assert "Certainty of the poses" not in text
 
 
@@ -163,7 +163,8 @@ def test_a_rig_that_is_wrong_is_shown_all_the_same(tmp_path: Path, solved: Calib
     twice = replace(second, cam_from_world=first.cam_from_world)
     assert solved.poses is not None
     bundle = solved.poses.bundle
-    lost = replace(bundle, pose_covariance=np.full_like(bundle.pose_covariance, np.inf), used=np.zeros_like(bundle.used))
+    unknown = {name: np.full((24, 24), np.inf) for name in ("pose_covariance", "joint_covariance")}
+    lost = replace(bundle, used=np.zeros_like(bundle.used), **unknown)
     poses = replace(solved.poses, bundle=lost, centre_sigma_mm=(np.inf,) * 4)
     wrong = Rig((first, twice, *others), (), np.full((24, 24), np.inf))
     text, _ = _page(tmp_path / "report.html", replace(solved, rig=wrong, poses=poses))
