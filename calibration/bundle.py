@@ -40,19 +40,22 @@ ROUNDS, ROUND_STEPS, FINAL_STEPS = 4, 8, 60
 class BundleReport:
     """What the adjustment did. rms_px and sigma_px are over the corners used (sigma per coordinate, from the residuals).
 
-    residual_px (C, F, M) length of the error of every seen corner, NaN unseen; used (C, F, M); world_from_board (F) or None;
+    residual_px (C, F, M) length of the error of every seen corner, NaN unseen; residual_xy_px (C, F, M, 2) the error itself,
+    projected minus seen; xy_px (C, F, M, 2) the corners; used (C, F, M); world_from_board (F) or None;
     pose_covariance (6C, 6C) of left perturbations (rotation rad, translation m) of cam_from_world, the first camera's being
-    zero because it is the gauge; lens_covariance per camera (n, n) of (fx, fy, cx, cy, dist...), () when lenses were given;
-    steps taken; converged; cpu_s.
+    zero because it is the gauge; joint_covariance (C k, C k) the same with the lens (fx, fy, cx, cy, dist..., zeros) after each
+    camera's pose where lenses were adjusted too, k = 6 where not; steps taken; converged; cpu_s.
     """
 
     rms_px: float
     sigma_px: float
     residual_px: Array
+    residual_xy_px: Array
+    xy_px: Array
     used: NDArray[np.bool_]
     world_from_board: tuple[Rigid | None, ...]
     pose_covariance: Array
-    lens_covariance: tuple[Array, ...]
+    joint_covariance: Array
     steps: int
     converged: bool
     cpu_s: float
@@ -209,22 +212,25 @@ def _report(
     squared = float((residual[view.seen] ** 2).sum())
     count = int(view.seen.sum())
     sigma = np.sqrt(squared / max(2 * count - blocks.unknowns, 1))
-    length = np.full(shape, np.nan)
-    length[view.camera, view.frame_id] = np.where(view.observed, np.linalg.norm(residual, axis=-1), np.nan)
+    error, xy_px = (np.full((*shape, 2), np.nan) for _ in range(2))
+    error[view.camera, view.frame_id] = np.where(view.observed[..., None], residual, np.nan)
+    xy_px[view.camera, view.frame_id] = np.where(view.observed[..., None], view.xy_px, np.nan)
     used = np.zeros(shape, dtype=bool)
     used[view.camera, view.frame_id] = view.seen
     boards: list[Rigid | None] = [None] * shape[1]
     for index, frame in enumerate(view.frames):
         boards[frame] = Rigid(state.board_R[index], state.board_t[index])
-    poses, lenses = blocks.covariance()
+    joint = blocks.covariance() * sigma**2
     return BundleReport(
         rms_px=float(np.sqrt(squared / max(count, 1))),
         sigma_px=float(sigma),
-        residual_px=length,
+        residual_px=np.linalg.norm(error, axis=-1),
+        residual_xy_px=error,
+        xy_px=xy_px,
         used=used,
         world_from_board=tuple(boards),
-        pose_covariance=poses * sigma**2,
-        lens_covariance=tuple(lens * sigma**2 for lens in lenses),
+        pose_covariance=blocks.pose_part(joint),
+        joint_covariance=joint,
         steps=steps,
         converged=converged,
         cpu_s=time.process_time() - start_s,
@@ -237,7 +243,8 @@ def _adjusted_rig(rig: Rig, state: State, report: BundleReport) -> Rig:
         K, dist = state.lens_of(index)
         pose = Rigid(state.cam_R[index], state.cam_t[index])
         cameras.append(Camera(camera.name, camera.size_wh, K, dist, camera.lens, pose))
-    return Rig(tuple(cameras), rig.stereo_pairs, rvec_covariance(tuple(cameras), report.pose_covariance))
+    covariance = rvec_covariance(tuple(cameras), report.pose_covariance)
+    return Rig(tuple(cameras), rig.stereo_pairs, covariance, lens_covariance(tuple(cameras), report.joint_covariance))
 
 
 def rvec_covariance(cameras: tuple[Camera, ...], local: Array) -> Array:
@@ -251,6 +258,15 @@ def rvec_covariance(cameras: tuple[Camera, ...], local: Array) -> Array:
         pose = camera.cam_from_world
         chain[block, block] = np.block([[_left_jacobian_inverse(pose.rvec), np.zeros((3, 3))], [-_hat(pose.t), np.eye(3)]])
     return chain @ local @ chain.T
+
+
+def lens_covariance(cameras: tuple[Camera, ...], joint: Array) -> tuple[Array, ...] | None:
+    """Per camera (n, n) of (fx, fy, cx, cy, dist...) out of `BundleReport.joint_covariance`; None when lenses were given."""
+    width = len(joint) // len(cameras)
+    if width == 6:
+        return None
+    ends = [(index * width + 6, index * width + 10 + camera.dist.size) for index, camera in enumerate(cameras)]
+    return tuple(joint[begin:end, begin:end] for begin, end in ends)
 
 
 def _hat(v: Array) -> Array:

@@ -39,7 +39,6 @@ class Blocks:
 
     def __init__(self, view: View, state: State, prior: LensPrior | None, sizes_wh: list[tuple[int, int]]) -> None:
         self.view, self.with_lens = view, prior is not None
-        self.known = [4 + LENSES[kind] for kind in state.kinds]
         self.mean = lens_rows(prior.cameras) if prior and prior.cameras else state.lens
         cameras, lens = state.lens.shape
         self.width = 6 + (lens if self.with_lens else 0)
@@ -51,7 +50,7 @@ class Blocks:
 
     def _hold_lenses(self, prior: LensPrior, state: State, sizes_wh: list[tuple[int, int]]) -> None:
         for camera, (kind, size) in enumerate(zip(state.kinds, sizes_wh, strict=True)):
-            known = self.known[camera]
+            known = 4 + LENSES[kind]
             frozen = [4 + index for index in prior.frozen_dist if kind != "fisheye"]
             self.free[camera, 6 + known :] = False
             self.free[camera, [6 + index for index in frozen]] = False
@@ -127,11 +126,11 @@ class Blocks:
         cam = np.concatenate([step.cam, step.lens], axis=1) if self.with_lens else step.cam
         return float(-(slope * cam).sum() - (self.slope_board * step.board).sum())
 
-    def covariance(self) -> tuple[Array, tuple[Array, ...]]:
-        """For unit corner noise: poses (6C, 6C), zero rows for the gauge camera, and per camera its lens (n, n), n = 4 + dist.
+    def covariance(self) -> Array:
+        """Inverse (C k, C k) of the reduced system for unit corner noise, k = 6 of the pose and those of a lens that is free.
 
-        Both are blocks of the inverse of the reduced system: boards, and for poses lenses too, are marginalised. Infinite
-        variances where the corners do not determine a camera; lenses are () when they were given, zero rows where held.
+        Zero rows for what is held still, the gauge camera's pose among it. Infinite variances where the corners do not
+        determine a camera.
         """
         system = self._reduced(0.0)[0]
         free = np.flatnonzero(self.free)
@@ -141,10 +140,12 @@ class Blocks:
                 full[np.ix_(free, free)] = cho_solve(cho_factor(system[np.ix_(free, free)]), np.eye(free.size))
         except LinAlgError:
             full[free, free] = np.inf
-        place = np.arange(self.free.size).reshape(self.free.shape)
-        pose = place[:, :6].ravel()
-        lenses = [row[6 : 6 + known] for row, known in zip(place, self.known, strict=True) if self.with_lens]
-        return full[np.ix_(pose, pose)], tuple(full[np.ix_(lens, lens)] for lens in lenses)
+        return full
+
+    def pose_part(self, covariance: Array) -> Array:
+        """The poses' (6C, 6C) of `covariance`."""
+        pose = (np.arange(self.free.size).reshape(self.free.shape)[:, :6]).ravel()
+        return covariance[np.ix_(pose, pose)]
 
 
 def _damped_diagonal(blocks: Array, damping: float) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.board import Board
-from calibration.bundle import BundleReport, LensPrior, refine, rvec_covariance, score
+from calibration.bundle import BundleReport, LensPrior, lens_covariance, refine, rvec_covariance, score
 from calibration.camera import Camera
 from calibration.consensus import Edge, components, film_next, pair_edges, spanning_poses
 from calibration.errors import CalibrationError
@@ -267,7 +267,8 @@ def _in_world(rig: Rig, bundle: BundleReport, world: str) -> tuple[Rig, BundleRe
     cameras = tuple(camera.with_pose(camera.cam_from_world @ back) for camera in rig.cameras)
     boards = tuple(None if pose is None else world_from_start @ pose for pose in bundle.world_from_board)
     covariance = rvec_covariance(cameras, bundle.pose_covariance)
-    return Rig(cameras, rig.stereo_pairs, covariance), replace(bundle, world_from_board=boards)
+    lenses = lens_covariance(cameras, bundle.joint_covariance)
+    return Rig(cameras, rig.stereo_pairs, covariance, lenses), replace(bundle, world_from_board=boards)
 
 
 def _report(

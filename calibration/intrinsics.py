@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibration.board import Board, find_corners, find_corners_thorough
 from calibration.camera import LENSES, Camera
 from calibration.errors import CalibrationError
+from calibration.lens_residuals import lens_residuals_px
 from calibration.planar import MIN_CORNERS, consistent_corners, corners_seen, threshold_px
 
 Array = NDArray[np.float64]
@@ -62,7 +63,8 @@ class IntrinsicsReport:
     """How a lens was found. per_view_px (F,) RMS of each view used, NaN for the others; views_used and suspect_views index F.
 
     rms_px over all corners (length of the 2D error, as OpenCV states it); fx_sigma_px 1 sigma from the residuals; figures:
-    one entry per detector tried, where images were given.
+    one entry per detector tried, where images were given. xy_px (F, M, 2) the corners fitted, NaN unseen or left out;
+    residual_xy_px (F, M, 2) projected minus seen.
     """
 
     rms_px: float
@@ -71,6 +73,8 @@ class IntrinsicsReport:
     suspect_views: tuple[int, ...]
     fx_sigma_px: float
     figures: tuple[DetectorFigure, ...] = ()
+    xy_px: Array | None = None
+    residual_xy_px: Array | None = None
 
 
 def calibrate_intrinsics(
@@ -89,13 +93,21 @@ def calibrate_intrinsics(
         if not np.array_equal(np.isnan(cleaned), np.isnan(views)):
             used = [view for view in used if np.isfinite(cleaned[view, :, 0]).sum() >= MIN_CORNERS]
             _require_views(len(used), name)
-            fit = _solve(cleaned, used, board, size_wh, lens, fix_k3, name)
+            fit, views = _solve(cleaned, used, board, size_wh, lens, fix_k3, name), cleaned
     _require_tilt(fit, len(used), name)
     table = np.full(len(views), np.nan)
     table[used] = fit.per_view_px
     suspect = tuple(view for view in used if table[view] > SUSPECT_RATIO * np.nanmedian(table))
-    return Camera(name, size_wh, fit.K, fit.dist, lens), IntrinsicsReport(
-        fit.rms_px, table, tuple(used), suspect, fit.fx_sigma_px
+    camera, fitted = Camera(name, size_wh, fit.K, fit.dist, lens), np.full(views.shape, np.nan)
+    fitted[used] = views[used]
+    return camera, IntrinsicsReport(
+        fit.rms_px,
+        table,
+        tuple(used),
+        suspect,
+        fit.fx_sigma_px,
+        xy_px=fitted,
+        residual_xy_px=lens_residuals_px(camera, board, fitted),
     )
 
 

@@ -31,13 +31,13 @@ def refine_points(
     xyz_m = points.xyz_m
     for _ in range(ROUNDS):
         information, gradient, _ = _normal_equations(rig, xy, w, xyz_m)
-        xyz_m = xyz_m + np.einsum("nij,nj->ni", _inverse(information), gradient)
+        xyz_m = xyz_m + np.einsum("nij,nj->ni", invert_information(information), gradient)
     before, after = _cost(rig, xy, w, points.xyz_m), _cost(rig, xy, w, xyz_m)
     xyz_m = np.where((after <= before)[:, None], xyz_m, points.xyz_m)
     information, _, error = _normal_equations(rig, xy, w, xyz_m)
     error_px = np.where(w > 0, error, 0.0).sum(0) / np.maximum((w > 0).sum(0), 1)
     known = np.asarray(np.isfinite(points.xyz_m).all(1))
-    covariance_m2 = np.where(known[:, None, None], _inverse(information) * noise_px**2, np.nan)
+    covariance_m2 = np.where(known[:, None, None], invert_information(information) * noise_px**2, np.nan)
     return Points3D(xyz_m, np.where(known, error_px, np.nan), points.n_views, covariance_m2, points.used)
 
 
@@ -82,7 +82,7 @@ def _beside(camera: Camera, x: Array, y: Array, dx: float, dy: float) -> tuple[t
     return (plus[0], minus[0]), (plus[1], minus[1])
 
 
-def _inverse(information: Array) -> Array:
+def invert_information(information: Array) -> Array:
     """Inverses of (N, 3, 3); NaN for one that is singular or not finite."""
     scale = np.trace(information, axis1=1, axis2=2)
     good = np.isfinite(information).all((1, 2)) & (np.linalg.det(information) > 1e-12 * scale**3)

@@ -49,7 +49,7 @@ def build_dataset(
     config = session_config(store.session, preset, settings)
     with store.lock():
         dataset = job.build_dataset(store, config, runner)
-        show_results(store.session.name, runner.steps)
+        show_results(store.session.name, runner.steps, runner.made)
         show_contact_sheets(store, runner.made)
     return str(dataset.path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
@@ -11,16 +11,19 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.tasks import slug
 from flows.terminal import figures
+from pipeline.calibration_report import REPORT
 from pipeline.job import Step
 from pipeline.report import contact_sheet
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
 COLUMNS = ("stage", "clip", "part", "state", "rows", "wall s", "cpu s", "peak MB")
+HEADLINE = {"rms_px": "RMS px", "sigma_mm": "1 sigma mm", "sigma_mrad": "1 sigma mrad"}
 
 
-def show_results(session: str, steps: Sequence[Step]) -> None:
-    """The result table of a run as an artifact: one row per call of a stage, and below it the figures of each.
+def show_results(session: str, steps: Sequence[Step], made: Sequence[tuple[Ref, Artefact]] = ()) -> None:
+    """The result table of a run as an artifact: one row per call of a stage, below it where the calibration's report is and
+    the figures of each call.
 
     In markdown, with the figures outside the table: cells of Prefect's tables cut long text off.
     """
@@ -30,8 +33,28 @@ def show_results(session: str, steps: Sequence[Step]) -> None:
         for step in steps
         if step.summary
     ]
-    markdown = "\n".join([*table, "", *told])
+    markdown = "\n".join([*table, "", *calibration_links(made), *told])
     create_markdown_artifact(markdown, slug(f"results-{session}"), f"What was made of {session}")
+
+
+def calibration_links(made: Iterable[tuple[Ref, Artefact]]) -> list[str]:
+    """A line of markdown for every calibration: a link to its report, the path to copy where a browser follows no link from
+    a page to a file, and the headline: checks, worst RMS (px) and worst 1 sigma (mm, mrad)."""
+    lines = []
+    for _, artefact in made:
+        report = artefact.path.resolve() / REPORT
+        if artefact.kind == "calibrate" and report.is_file():
+            worst = (_worst(artefact.summary.get(key), unit) for key, unit in HEADLINE.items())
+            told = [f"checks {artefact.summary.get('gates', 'unknown')}", *filter(None, worst)]
+            lines += [f"- **calibration report** [{REPORT}]({report.as_uri()}): {'; '.join(told)}. File: `{report}`"]
+    return lines
+
+
+def _worst(by_camera: Mapping[str, float] | None, unit: str) -> str:
+    if not by_camera:
+        return ""
+    camera = max(by_camera, key=lambda name: by_camera[name])
+    return f"{unit} at most {by_camera[camera]:.3g} ({camera})"
 
 
 def _cells(step: Step) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ from numpy.typing import NDArray
 from calibration.board import Board, find_corners_thorough, parse_board
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
-from calibration.extrinsics import CalibrationReport, calibrate_rig
+from calibration.extrinsics import calibrate_rig
 from calibration.formats import save_rig
-from calibration.intrinsics import IntrinsicsReport, calibrate_from_images, calibrate_intrinsics
-from calibration.quality import check_cameras, require
+from calibration.intrinsics import calibrate_from_images, calibrate_intrinsics
+from calibration.quality import check_cameras, failures, require
 from calibration.rig import Rig
 from calibration.transforms import rotation_angle_rad, scale_px
 from pipeline.boards import corners_in_clip, no_board, photos
-from pipeline.calibration_report import write_report
+from pipeline.calibrated import BoardClip, Calibrated, Lens
+from pipeline.calibration_report import REFUSED, REPORT, write_report
 from pipeline.config import CalibrateConfig
 from pipeline.errors import InputError, StageError
 from pipeline.ingest import fingerprint
@@ -33,30 +33,9 @@ from pipeline.session import Session, Source, resolve
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
-VERSION = "1"
+VERSION = "2"
 __all__ = ["VERSION", "calibrate", "read_rig", "run"]
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Lens:
-    """Intrinsics of one camera and where they come from. report: None when imported."""
-
-    camera: Camera
-    origin: str
-    searched: int = 0
-    report: IntrinsicsReport | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Calibrated:
-    """A rig with its evidence: lenses by camera, the report of the poses when they were solved here, and how far imported
-    poses were turned to fit lenses solved anew (`rigs.posed_like`)."""
-
-    rig: Rig
-    lenses: dict[str, Lens] = field(default_factory=dict)
-    poses: CalibrationReport | None = None
-    turned_deg: dict[str, float] = field(default_factory=dict)
 
 
 def run(store: Store, ref: Ref, config: CalibrateConfig) -> Artefact:
@@ -72,8 +51,8 @@ def run(store: Store, ref: Ref, config: CalibrateConfig) -> Artefact:
     if done is None:
         with _one_opencv_thread():
             made = calibrate(store, frames.get(board_clip), config)
-        _check(made, config)
-        done = slot.commit(lambda path: _write(path, made), len(made.rig), _summary(made))
+        _check(made, config, slot.path.with_name(REFUSED))
+        done = slot.commit(lambda path: _write(path, made, config), len(made.rig), _summary(made, config))
     for clip, artefact in frames.items():
         check_sizes(read_rig(done), artefact, clip)
     return done
@@ -183,6 +162,7 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
     corners = np.stack([_in_lens_px(xy_px, clip.sources[name]) for xy_px, name in zip(corners, session.cameras, strict=True)])
     sizes = [_size_of(lenses.get(name), frames, name) for name in session.cameras]
     known = _known_lenses(corners, board, sizes, session.cameras, lenses, config)
+    world = "cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}"
     rig, report = calibrate_rig(
         corners,
         board,
@@ -190,14 +170,14 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
         session.cameras,
         [known[name].camera for name in session.cameras] if known else None,
         session.stereo_pairs,
-        world="cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}",
+        world=world,
         lens=config.lens,
     )
     solved = {
         name: Lens(rig[name], f"clip {clip.name}", len(instants), lens)
         for name, lens in zip(session.cameras, report.lenses, strict=False)
     }
-    return Calibrated(rig, known or solved, report)
+    return Calibrated(rig, known or solved, report, filmed=BoardClip(board, tuple(instants), world))
 
 
 def _in_lens_px(xy_px: Array, source: Source) -> Array:
@@ -236,20 +216,22 @@ def _known_lenses(
     return known
 
 
-def _rms_px(made: Calibrated) -> dict[str, float]:
-    """Per camera: of the poses' adjustment, else of the lens; imported cameras have none."""
-    rms = {name: lens.report.rms_px for name, lens in made.lenses.items() if lens.report}
-    if made.poses:
-        rms |= {row.name: row.rms_px for row in made.poses.cameras}
-    return {name: round(float(rms[name]), 4) for name in made.rig.names if name in rms}
+def _check(made: Calibrated, config: CalibrateConfig, report: Path) -> None:
+    """Gates a rig must pass before anything is built on it; of one that does not, `report` is left to look at."""
+    try:
+        _require(made, config)
+    except (CalibrationError, StageError) as error:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_report(report, made, made.gates(config.max_rms_px))
+        raise type(error)(f"{error}; the pictures in {report} show where") from error
+    report.unlink(missing_ok=True)
 
 
-def _check(made: Calibrated, config: CalibrateConfig) -> None:
-    """Gates a rig must pass before anything is built on it."""
+def _require(made: Calibrated, config: CalibrateConfig) -> None:
     require(check_cameras(made.rig))
     if made.poses:
         require(made.poses.gates)
-    bad = [f"{name} {rms:.2f}" for name, rms in _rms_px(made).items() if rms > config.max_rms_px]
+    bad = [f"{name} {rms:.2f}" for name, rms in made.rms_px.items() if rms > config.max_rms_px]
     if bad:
         raise StageError(
             f"calibration: reprojection RMS of {', '.join(bad)} px exceeds calibrate.max_rms_px={config.max_rms_px:g}; check "
@@ -257,22 +239,26 @@ def _check(made: Calibrated, config: CalibrateConfig) -> None:
         )
 
 
-def _summary(made: Calibrated) -> dict[str, Any]:
+def _summary(made: Calibrated, config: CalibrateConfig) -> dict[str, Any]:
     figures = {
         name: [f"{f.detector}: {f.views} views, fx {f.fx_px:.1f}, rms {f.rms_px:.3f} px" for f in lens.report.figures]
         for name, lens in made.lenses.items()
         if lens.report and lens.report.figures
     }
+    gates = made.gates(config.max_rms_px)
     return {
         "cameras": len(made.rig),
-        "rms_px": _rms_px(made),
+        "gates": f"{len(gates) - len(failures(gates))} of {len(gates)} passed",
+        "rms_px": made.rms_px,
         "fx_px": {camera.name: round(float(camera.K[0, 0]), 2) for camera in made.rig.cameras},
         "detectors": figures,
         "turned_deg": made.turned_deg,
+        "sigma_mm": {name: round(mm, 3) for name, (mm, _) in made.sigma.items()},
+        "sigma_mrad": {name: round(mrad, 4) for name, (_, mrad) in made.sigma.items()},
     }
 
 
-def _write(folder: Path, made: Calibrated) -> None:
+def _write(folder: Path, made: Calibrated, config: CalibrateConfig) -> None:
     folder.mkdir(parents=True)
     save_rig(made.rig, folder / "rig.yaml")
-    write_report(folder / "report.html", made)
+    write_report(folder / REPORT, made, made.gates(config.max_rms_px))

@@ -1,38 +1,109 @@
-"""report.html of a rig: one self-contained page that needs no network."""
+"""report.html of a rig: one self-contained page that needs no network. Checks first, then lenses, poses and pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.intrinsics import IntrinsicsReport
+from calibration.quality import Gate, failures
+from pipeline import calibration_gallery as gallery
+from pipeline.atomic import write_atomically
+from pipeline.calibrated import Calibrated
 
-if TYPE_CHECKING:  # calibrate calls this module
-    from pipeline.calibrate import Calibrated
+REPORT, REFUSED = "report.html", "refused.html"  # beside rig.yaml; of a rig that did not pass, beside the rigs that did
+# A view this many times worse than its camera is marked.
+WORSE = 2.0
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:1.5em auto;padding:0 1.5em;max-width:1180px;color:#1c2127}
+h1{margin:.2em 0}h2{margin:1.8em 0 .3em;border-bottom:2px solid #1f5f99;padding-bottom:.15em}h3{margin:1em 0 .2em}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
+td,th{padding:.25em .65em;border-bottom:1px solid #d4d8de;text-align:right;vertical-align:top}
+th{background:#f2f4f7}td:first-child,th:first-child,.text td,.text th{text-align:left}
+.wide{overflow-x:auto}figure{margin:0 0 1em}figcaption{color:#4a515b}img{width:100%;height:auto;display:block}
+#scene{width:100%;height:560px;border:1px solid #d4d8de;touch-action:none;cursor:grab;background:#fbfcfd;display:block}
+button{font:inherit;padding:.15em .7em}.figures{display:flex;flex-wrap:wrap;gap:.8em;margin:1em 0}
+.figures div{border:1px solid #d4d8de;border-radius:6px;padding:.5em 1em}.figures b{display:block;font-size:1.35em}
+.verdict{padding:.6em 1em;border-radius:6px;font-size:1.1em;border-left:8px solid}
+.good{background:#e8f4ea;border-color:#2e7d32}.bad{background:#fbe9e7;border-color:#b3261e}td.worse{color:#b3261e;font-weight:600}
+summary{cursor:pointer;margin:.5em 0}li{margin:.2em 0}
+"""
+Array = NDArray[np.float64]
 
-STYLE = "body{font:15px sans-serif;margin:2em;max-width:75em}table{border-collapse:collapse}td,th{padding:.3em .8em;\
-border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child{text-align:left}.bad{color:#b00}"
+
+def write_report(path: Path, made: Calibrated, gates: Sequence[Gate]) -> None:
+    """The page: verdict and checks, tables of lenses and poses, pictures, RMS of every view."""
+    parts = [
+        "<h1>Calibration</h1>",
+        _verdict(gates),
+        _headline(made, gates),
+        _gates(gates),
+        _lenses(made),
+        _detectors(made),
+        _poses(made),
+        gallery.scene(made),
+        gallery.uncertainty(made),
+        gallery.covariance(made),
+        gallery.corner_pictures(made),
+        views_html(made),
+    ]
+    head = "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    page = f"{head}<title>Calibration of {len(made.rig)} cameras</title><style>{STYLE}</style></head>"
+    write_atomically(path, f"{page}<body>{''.join(parts)}</body></html>\n")
 
 
-def write_report(path: Path, made: Calibrated) -> None:
-    """Tables of lenses, detectors, poses and checks."""
-    parts = ["<h1>Calibration</h1>", _lenses(made), _detectors(made), _views(made), _poses(made)]
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Calibration</title><style>{STYLE}</style>"
-    path.write_text(head + "".join(parts) + "</html>", encoding="utf-8")
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], kind: str = "") -> str:
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    head = "".join(f"<th scope=col>{escape(column)}</th>" for column in columns)
+    heading = f"<h2>{escape(title)}</h2>" if title else ""
+    return f"{heading}<div class=wide><table class='{kind}'><tr>{head}</tr>{body}</table></div>" if body else ""
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    body = "".join("<tr>" + "".join(f"<td>{escape(_text(value))}</td>" for value in row) + "</tr>" for row in rows)
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table>" if body else ""
+def _cell(value: Any) -> str:
+    """A number with three decimals, any other value as its text; a pair (value, True) is marked as worse."""
+    value, worse = value if isinstance(value, tuple) else (value, False)
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"<td class=worse>{escape(text)}</td>" if worse else f"<td>{escape(text)}</td>"
 
 
-def _text(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def _verdict(gates: Sequence[Gate]) -> str:
+    failed = failures(gates)
+    if not failed:
+        return f"<p class='verdict good'>All {len(gates)} checks passed: the rig can be used.</p>"
+    told = f"{len(failed)} of {len(gates)} checks failed: do not use this rig. The table below says what to do."
+    return f"<p class='verdict bad'>{told}</p>"
+
+
+def _headline(made: Calibrated, gates: Sequence[Gate]) -> str:
+    figures = [("checks passed", f"{len(gates) - len(failures(gates))} of {len(gates)}"), ("cameras", str(len(made.rig)))]
+    if made.rms_px:
+        worst = max(made.rms_px, key=lambda name: made.rms_px[name])
+        figures.append((f"px RMS, worst camera ({worst})", f"{made.rms_px[worst]:.2f}"))
+    if made.sigma:
+        for axis, what in enumerate(("mm place", "mrad direction")):
+            worst = max(made.sigma, key=lambda name: made.sigma[name][axis])
+            figures.append((f"{what}, 1 sigma, worst camera ({worst})", f"{made.sigma[worst][axis]:.2f}"))
+    predicted_mm = gallery.uncertainty_mm(made)
+    if np.isfinite(predicted_mm):
+        figures.append(("mm predicted error of a point, 1 sigma, at 1 px", f"{predicted_mm:.2f}"))
+    return (
+        "<div class=figures>"
+        + "".join(f"<div><b>{escape(value)}</b>{escape(label)}</div>" for label, value in figures)
+        + "</div>"
+    )
+
+
+def _gates(gates: Sequence[Gate]) -> str:
+    bad = [(gate.name, gate.found, gate.expected, gate.advice) for gate in failures(gates)]
+    good = [(gate.name, gate.found, gate.expected) for gate in gates if gate.passed]
+    failed = _table("", ("failed check", "found", "expected", "what to do"), bad, "text")
+    passed = _table("", ("passed check", "found", "expected"), good, "text")
+    return f"<h2>Checks</h2>{failed}<details><summary>{len(good)} checks passed</summary>{passed}</details>"
 
 
 def _lenses(made: Calibrated) -> str:
@@ -45,8 +116,9 @@ def _lenses(made: Calibrated) -> str:
         sigma = f"{report.fx_sigma_px:.1f}" if report else "-"
         size = f"{camera.size_wh[0]}x{camera.size_wh[1]}"
         numbers = [f"{value:.1f}" for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2])]
-        rows.append((camera.name, size, lens.origin if lens else "-", *numbers, sigma, rms, views, np.round(camera.dist, 4)))
-    columns = (
+        dist = " ".join(f"{value:.4f}" for value in camera.dist)
+        rows.append((camera.name, size, lens.origin if lens else "-", *numbers, sigma, rms, views, dist))
+    columns = [
         "camera",
         "size px",
         "from",
@@ -58,7 +130,7 @@ def _lenses(made: Calibrated) -> str:
         "lens RMS px",
         "views",
         "distortion",
-    )
+    ]
     return _table("Lenses", columns, rows)
 
 
@@ -71,39 +143,58 @@ def _detectors(made: Calibrated) -> str:
     return _table("Corner detectors compared", ("camera", "detector", "views", "fx px", "fy px", "RMS px"), rows)
 
 
-def _views(made: Calibrated) -> str:
-    solved = {name: lens.report for name, lens in made.lenses.items() if lens.report}
-    rows = [(name, _per_view(report), ", ".join(map(str, report.suspect_views)) or "-") for name, report in solved.items()]
-    return _table("RMS of each view in px (number: RMS)", ("camera", "views", "suspect views"), rows)
-
-
-def _per_view(report: IntrinsicsReport) -> str:
-    return "  ".join(f"{view}: {report.per_view_px[view]:.2f}" for view in report.views_used)
-
-
 def _poses(made: Calibrated) -> str:
     if made.poses is None:
         rows = [(c.name, *(float(v) for v in c.centre_m), made.turned_deg.get(c.name, 0.0)) for c in made.rig.cameras]
         return _table("Poses (imported)", ("camera", "x m", "y m", "z m", "turned to fit its new lens, degrees"), rows)
-    poses = made.poses
-    sigma = zip(made.rig.cameras, poses.cameras, poses.centre_sigma_mm, poses.rotation_sigma_mrad, strict=True)
     solved = [
-        (row.name, row.views, row.corners, row.used, row.rms_px, row.median_px, row.p95_px, *map(float, c.centre_m), mm, mrad)
-        for c, row, mm, mrad in sigma
+        (row.name, row.views, row.corners, row.used, row.rms_px, row.median_px, row.p95_px, *map(float, c.centre_m))
+        + made.sigma[row.name]
+        for c, row in zip(made.rig.cameras, made.poses.cameras, strict=True)
     ]
-    columns = (
-        "camera",
-        "views",
-        "corners",
-        "used",
-        "RMS px",
-        "median px",
-        "95 % px",
-        "x m",
-        "y m",
-        "z m",
-        "sigma mm",
-        "sigma mrad",
+    counts = ("camera", "views", "corners", "used", "RMS px", "median px", "95 % px")
+    columns = (*counts, "x m", "y m", "z m", "1 sigma mm", "1 sigma mrad")
+    fixed = f"<p>1 sigma of place and direction is counted from {escape(made.rig.names[0])}, which is held fixed.</p>"
+    return _table("Poses", columns, solved) + fixed
+
+
+def views_html(made: Calibrated) -> str:
+    """RMS of every view, of lenses and of poses; empty when nothing was solved."""
+    tables = _lens_views(made) + _pose_views(made)
+    guide = (
+        f"Red is more than {WORSE:g} times its camera's RMS. Good: no red, or here and there. If a row is red throughout, the "
+        "board moved too fast or the cameras were not in step; if one camera is red in many rows, look at its pictures above."
     )
-    checks = [(gate.name, "passed" if gate.passed else "FAILED", gate.found, gate.expected) for gate in poses.gates]
-    return _table("Poses", columns, solved) + _table("Checks", ("check", "result", "found", "expected"), checks)
+    return f"<h2>RMS of each view</h2><p>{guide}</p>{tables}" if tables else ""
+
+
+def _lens_views(made: Calibrated) -> str:
+    solved = {name: lens.report for name, lens in made.lenses.items() if lens.report}
+    rows = [(name, _per_view(report), ", ".join(map(str, report.suspect_views)) or "-") for name, report in solved.items()]
+    table = _table("", ("camera", "view: RMS px", "suspect views"), rows, "text")
+    return f"<details><summary>Lenses: views of {len(rows)} cameras</summary>{table}</details>" if rows else ""
+
+
+def _per_view(report: IntrinsicsReport) -> str:
+    return ", ".join(f"{view}: {report.per_view_px[view]:.2f}" for view in report.views_used)
+
+
+def _pose_views(made: Calibrated) -> str:
+    if made.poses is None or made.filmed is None:
+        return ""
+    bundle = made.poses.bundle
+    count = bundle.used.sum(2)
+    squares = np.where(bundle.used, bundle.residual_px, 0.0) ** 2
+    rms = np.sqrt(squares.sum(2) / np.maximum(count, 1))
+    limits = [WORSE * row.rms_px for row in made.poses.cameras]
+    rows = [
+        (instant, *(_view_cell(px, n, limit) for px, n, limit in zip(rms[:, f], count[:, f], limits, strict=True)))
+        for f, instant in enumerate(made.filmed.instants)
+        if count[:, f].any()
+    ]
+    table = _table("", ("instant", *made.rig.names), rows)
+    return f"<details><summary>Poses: {len(rows)} instants, RMS px (corners used)</summary>{table}</details>"
+
+
+def _view_cell(rms_px: float, count: int, limit_px: float) -> tuple[str, bool]:
+    return (f"{rms_px:.2f} ({count})" if count else "", bool(count and rms_px > limit_px))

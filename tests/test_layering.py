@@ -27,7 +27,19 @@ FORBIDDEN = {
     "flows": {"numpy", "scipy", "cv2", "torch", "diffusers", "open3d"},
 }
 # What must wait until it is used: importing it takes seconds, and `posemill run` with nothing to do may take five in all.
-HEAVY = {"torch", "diffusers", "transformers", "open3d", "prefect", "anny", "moderngl", "accelerate", "onnxruntime", "pybullet"}
+HEAVY = {
+    "torch",
+    "diffusers",
+    "transformers",
+    "open3d",
+    "matplotlib",
+    "prefect",
+    "anny",
+    "moderngl",
+    "accelerate",
+    "onnxruntime",
+    "pybullet",
+}
 # Modules that are only ever imported by code that has just decided to use them.
 ALLOWED_HEAVY = {"models": {"torch", "diffusers", "transformers", "accelerate"}, "flows": {"prefect"}}
 PREFECT_MODULES = {"flows/tasks.py", "flows/review.py", "flows/build_dataset.py"}

@@ -71,6 +71,18 @@ def test_a_shaken_rig_comes_back_within_its_stated_uncertainty() -> None:
         assert np.linalg.norm(ours.centre_m - true.centre_m) < 4 * np.linalg.norm(sigma[index, 3:])
 
 
+def test_residual_vectors_lead_from_the_corners_seen_to_the_boards_projected() -> None:
+    rig, truth = _problem(frames=6, outlier=0.05)
+    refined, report = refine(rig, truth.observations, BOARD, truth.world_from_board)
+    np.testing.assert_array_equal(report.xy_px, truth.observations)
+    for camera, xy_px, residual in zip(refined.cameras, report.xy_px, report.residual_xy_px, strict=True):
+        for frame, pose in enumerate(report.world_from_board):
+            assert pose is not None
+            projected = np.where(np.isfinite(xy_px[frame]), camera.project(pose.apply(BOARD.corners_m)), np.nan)
+            np.testing.assert_allclose(xy_px[frame] + residual[frame], projected, atol=1e-9)
+    np.testing.assert_array_equal(report.residual_px, np.linalg.norm(report.residual_xy_px, axis=-1))
+
+
 def test_noise_free_corners_give_the_exact_rig() -> None:
     rig, truth = _problem(frames=8)
     refined, report = refine(_shaken(rig), truth.clean_px, BOARD, truth.world_from_board)

@@ -63,6 +63,7 @@ class FakeStage:
 def _folder(path: Path) -> None:
     path.mkdir()
     (path / "content").write_text("content")
+    (path / "report.html").write_text("report")
 
 
 def _table(path: Path, name: str, rows: list[dict[str, Any]]) -> None:

@@ -44,6 +44,8 @@ def test_a_reviewer_sees_results_contact_sheets_and_progress(tmp_path: Path, sta
     table = [line.split(" | ") for line in artifacts["results-seen"][0].data.splitlines()]
     assert [row[0] for row in table].count("| detect") == 2
     assert "fps 30" in artifacts["results-seen"][0].data
+    [report] = (tmp_path / "seen" / "rig").glob("*/report.html")
+    assert f"[report.html]({report.as_uri()})" in artifacts["results-seen"][0].data
     for camera in ("cam1", "cam2"):
         markdown = artifacts[f"contact-sheet-seen-walk-{camera}"][0].data
         picture = markdown.split("data:image/jpeg;base64,")[1].split(")")[0]

@@ -1,5 +1,6 @@
 """The calibrate stage on rendered boards with a known rig."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -83,10 +84,22 @@ def test_a_board_clip_gives_the_rig_that_filmed_it(tmp_path: Path, filmed: tuple
     report = (made.path / "report.html").read_text()
     assert "Lenses" in report
     assert "http" not in report
+    assert re.fullmatch(r"(\d+) of \1 passed", made.summary["gates"])
+    assert made.summary["sigma_mm"]["cam1"] == 0 < made.summary["sigma_mm"]["cam3"] < 15
     again = calibrate.run(store, Ref(frames), CONFIG)
     assert not again.made
     content = (made.path / "rig.yaml").read_bytes()
     assert (calibrate.run(Store(tmp_path, redo=("calibrate",)), Ref(frames), CONFIG).path / "rig.yaml").read_bytes() == content
+
+
+def test_a_refused_rig_leaves_its_report_to_look_at(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
+    store = _session(tmp_path, filmed[0])
+    frames = _ingested(store)
+    with pytest.raises(StageError, match=r"exceeds calibrate\.max_rms_px=0\.01; .*pictures in .*refused\.html show where"):
+        calibrate.run(store, Ref(frames), CalibrateConfig(max_rms_px=0.01))
+    assert re.search(r"3 of \d+ checks failed", (tmp_path / "rig" / "refused.html").read_text())
+    calibrate.run(store, Ref(frames), CONFIG)
+    assert not (tmp_path / "rig" / "refused.html").exists()
 
 
 def test_a_board_on_the_floor_sets_the_world(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
