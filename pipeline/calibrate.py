@@ -33,7 +33,7 @@ from pipeline.session import Session, Source, resolve
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
-VERSION = "1"
+VERSION = "2"
 __all__ = ["VERSION", "calibrate", "read_rig", "run"]
 Array = NDArray[np.float64]
 
