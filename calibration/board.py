@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
+from calibration.markers import SUBPIX_STOP, dictionary_of, find_aprilgrid, find_charuco, tag_corners_m
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
 KINDS = ("chessboard", "charuco", "aprilgrid")
-# OpenCV's own stop rule for cornerSubPix in its calibration samples.
-SUBPIX_STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_MAX_ITER, 30, 0.001)
 STANDARD_FLAGS = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_NORMALIZE_IMAGE
 # Half the search window per pixel of the shorter image side: 11 px at 1080 lines, the window OpenCV's samples use there.
 WINDOW_PER_SIDE = 0.01
@@ -34,7 +33,8 @@ class Board:
     kind chessboard: cols x rows INNER corners, the first one at the origin. kind charuco: cols x rows SQUARES (OpenCV's
     convention for each), the origin at the sheet's outer corner. kind aprilgrid: cols x rows tags of marker_m at a pitch of
     square_m, ids row by row from the bottom left (Kalibr), four corners per tag. legacy: ChArUco layout of OpenCV before
-    4.6 (matters for an even number of rows). inverted: black and white are exchanged. Raises CalibrationError.
+    4.6 (matters for an even number of rows). inverted: black and white are exchanged. first_id: the first marker's id, so that
+    two sheets of one dictionary are told apart. Raises CalibrationError.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class Board:
     dictionary: str | None = None
     legacy: bool = False
     inverted: bool = False
+    first_id: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -65,12 +66,24 @@ class Board:
             )
         if self.dictionary is None or not self.dictionary.startswith("DICT_") or not hasattr(cv2.aruco, self.dictionary):
             raise CalibrationError(f"board: dictionary: expected a name of OpenCV such as DICT_4X4_50, got {self.dictionary!r}")
+        known = len(dictionary_of(self).bytesList)
+        if self.first_id < 0 or self.marker_ids.stop > known:
+            raise CalibrationError(
+                f"board: {self.cols}x{self.rows} needs {len(self.marker_ids)} markers from id {self.first_id} on, "
+                f"{self.dictionary} has {known}; take a larger dictionary or a smaller first="
+            )
+
+    @property
+    def marker_ids(self) -> range:
+        """Ids of the markers on the sheet; none on a chessboard."""
+        squares = self.cols * self.rows
+        return range(self.first_id, self.first_id + {"chessboard": 0, "charuco": squares // 2, "aprilgrid": squares}[self.kind])
 
     @cached_property
     def corners_m(self) -> Array:
         """Corners (M, 3) in the board frame, metres, z = 0, in the order of `find_corners`."""
         if self.kind == "aprilgrid":
-            return _tag_corners_m(self)
+            return tag_corners_m(self)
         first, shrink = (0, 0) if self.kind == "chessboard" else (1, 1)
         x, y = np.meshgrid(np.arange(self.cols - shrink) + first, np.arange(self.rows - shrink) + first)
         grid = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1).astype(np.float64)
@@ -82,14 +95,19 @@ class Board:
         parts = [self.kind, f"{self.cols}x{self.rows}", f"{self.square_m:g}"]
         if self.kind != "chessboard":
             parts += [f"{self.marker_m:g}", str(self.dictionary)]
-        return ":".join(parts + ["legacy"] * self.legacy + ["inverted"] * self.inverted)
+        first = [f"first={self.first_id}"] if self.first_id else []
+        return ":".join(parts + ["legacy"] * self.legacy + ["inverted"] * self.inverted + first)
 
 
 def parse_board(spec: str) -> Board:
-    """`kind:COLSxROWS:square_m[:marker_m:DICTIONARY][:legacy][:inverted]` to a Board; CalibrationError shows examples."""
+    """`kind:COLSxROWS:square_m[:marker_m:DICTIONARY][:legacy][:inverted][:first=ID]` to a Board.
+
+    Raises CalibrationError that shows examples.
+    """
     words = [word.strip() for word in spec.strip().split(":")]
     flags = {word for word in words if word in ("legacy", "inverted")}
-    words = [word for word in words if word not in flags]
+    first = [int(word[6:]) for word in words if re.fullmatch(r"first=\d+", word)]
+    words = [word for word in words if word not in flags and not re.fullmatch(r"first=\d+", word)]
     size = re.fullmatch(r"(\d+)[xX](\d+)", words[1]) if len(words) > 1 else None
     wanted = 3 if words[0] == "chessboard" else 5
     if size is None or len(words) != wanted:
@@ -107,20 +125,24 @@ def parse_board(spec: str) -> Board:
         dictionary=words[4].upper() if wanted == 5 else None,
         legacy="legacy" in flags,
         inverted="inverted" in flags,
+        first_id=first[0] if first else 0,
     )
 
 
 def find_corners(board: Board, image: Image) -> Array:
     """Corners (M, 2) px of `board` in an RGB (H, W, 3) or grey (H, W) uint8 image; NaN where not seen, all NaN: not found.
 
-    Chessboard: `cv2.findChessboardCorners`, then `cv2.cornerSubPix` with half a window of 1 % of the shorter image side (a
-    board is all or nothing). ChArUco and AprilGrid: partial views, refined by OpenCV with a window from the marker size.
+    Chessboard: `cv2.findChessboardCorners`, then `cv2.cornerSubPix` with half a window of 1 % of the shorter image side. It is
+    all or nothing: OpenCV finds parts of one (`findChessboardCornersSBWithMeta` with CALIB_CB_LARGER), but a part does not say
+    which of the corners it holds unless dots are printed into the board. For the same reason its back is read as a front.
+    ChArUco and AprilGrid: partial views, refined by OpenCV with a window from the marker size; seen from behind (through thin
+    or transparent sheets), too: each corner keeps its number and `corners_m`.
     """
     grey = _grey(board, image)
     if board.kind == "charuco":
-        return _find_charuco(board, grey)
+        return find_charuco(board, grey)
     if board.kind == "aprilgrid":
-        return _find_aprilgrid(board, grey)
+        return find_aprilgrid(board, grey)
     found, corners = cv2.findChessboardCorners(grey, (board.cols, board.rows), flags=STANDARD_FLAGS)
     if not found:
         return np.full((board.cols * board.rows, 2), np.nan)
@@ -183,50 +205,3 @@ def _turn_by_colour(board: Board, grey: Image, xy_px: Array) -> Array:
     first, last = grid[:2, :2].mean((0, 1)), grid[-2:, -2:].mean((0, 1))
     bright = [cv2.getRectSubPix(grey, (3, 3), (float(p[0]), float(p[1]))).mean() for p in (first, last)]
     return xy_px if bright[0] <= bright[1] else xy_px[::-1].copy()
-
-
-@lru_cache(maxsize=16)
-def _charuco_detector(board: Board) -> cv2.aruco.CharucoDetector:
-    pattern = cv2.aruco.CharucoBoard((board.cols, board.rows), board.square_m, float(board.marker_m or 0.0), _dictionary(board))
-    pattern.setLegacyPattern(board.legacy)
-    return cv2.aruco.CharucoDetector(pattern)
-
-
-def _dictionary(board: Board) -> cv2.aruco.Dictionary:
-    return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, str(board.dictionary)))
-
-
-def _find_charuco(board: Board, grey: Image) -> Array:
-    xy_px = np.full(((board.cols - 1) * (board.rows - 1), 2), np.nan)
-    corners, ids, _, _ = _charuco_detector(board).detectBoard(grey)
-    if ids is not None and len(ids):
-        xy_px[np.asarray(ids, dtype=np.intp).ravel()] = corners.reshape(-1, 2)
-    return xy_px
-
-
-@lru_cache(maxsize=16)
-def _tag_detector(board: Board) -> cv2.aruco.ArucoDetector:
-    parameters = cv2.aruco.DetectorParameters()
-    parameters.markerBorderBits = 2  # Kalibr prints its tags with a border of two cells
-    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
-    return cv2.aruco.ArucoDetector(_dictionary(board), parameters)
-
-
-def _tag_corners_m(board: Board) -> Array:
-    tag, pitch = float(board.marker_m or 0.0), board.square_m
-    col, row = np.meshgrid(np.arange(board.cols), np.arange(board.rows))
-    # Rows count from the bottom of the sheet, y points down it; corners clockwise from the top left of the tag (OpenCV).
-    left, top = col.ravel() * pitch, (board.rows - 1 - row.ravel()) * pitch
-    x = left[:, None] + np.array([0, tag, tag, 0])
-    y = top[:, None] + np.array([0, 0, tag, tag])
-    return np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
-
-
-def _find_aprilgrid(board: Board, grey: Image) -> Array:
-    xy_px = np.full((board.cols * board.rows, 4, 2), np.nan)
-    corners, ids, _ = _tag_detector(board).detectMarkers(grey)
-    tags = np.zeros(0, dtype=np.intp) if ids is None else np.asarray(ids, dtype=np.intp).ravel()
-    for quad, tag in zip(corners, tags, strict=True):
-        if tag < len(xy_px):
-            xy_px[tag] = quad.reshape(4, 2)
-    return xy_px.reshape(-1, 2)

@@ -29,6 +29,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_session.demo,
     cli_session.simulate,
     cli_session.new,
+    cli_session.board,
     cli_session.run,
     cli_session.status,
     cli_data.detect,

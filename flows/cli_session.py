@@ -120,6 +120,37 @@ def new(
         answer.show(rows_table(sources), f"{session / 'session.yaml'} is written; next: posemill run {session}")
 
 
+def board(
+    spec: Annotated[str, typer.Argument(metavar="[SPEC]", help="e.g. charuco:5x7:0.032:0.024:DICT_4X4_50")] = "",
+    out: Annotated[Path | None, typer.Argument(metavar="[OUT.pdf]", help="Where the sheet to print is written.")] = None,
+    paper: Annotated[str, typer.Option("--paper", help="A4 to A0, letter, or WIDTHxHEIGHT in mm.")] = "A4",
+    margin_mm: Annotated[float, typer.Option("--margin", min=0, help="Paper the printer leaves white, in mm.")] = 10.0,
+    measured_mm: Annotated[float | None, typer.Option("--measured", help="Side of a printed square, in mm.")] = None,
+    session: Annotated[Path | None, typer.Option("--session", help="Compare with this session's board.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A board to print at its true size, or the spec of a print that was measured."""
+    with answering(as_json) as answer:
+        from calibration.board import parse_board
+        from pipeline.errors import InputError
+        from pipeline.measured_board import measure, session_board
+        from pipeline.print_board import print_board
+
+        if (out is None and measured_mm is None) or not (spec or session):
+            raise InputError("board: expected SPEC OUT.pdf, SPEC --measured MM, or --measured MM --session SESSION")
+        target = parse_board(spec) if spec else session_board(Path(session or ""))
+        answer.values["board"] = target.spec
+        if out is not None:
+            page = print_board(target, out, paper, margin_mm)
+            answer.values |= {"out": str(out), "page_mm": page.page_mm}
+            width_mm, height_mm = page.page_mm
+            answer.show(f"{out}: print it at 100 %, no scaling, on {width_mm:g} x {height_mm:g} mm, and measure it")
+        if measured_mm is not None:
+            found = measure(target, measured_mm, session)
+            answer.values |= {"measured": found.board.spec, "change": found.change, "warnings": found.warnings}
+            answer.show(f"board: {found.board.spec}", *(f"warning: {text}" for text in found.warnings))
+
+
 def run(
     session: SessionArgument,
     from_stage: Annotated[str, typer.Option("--from", help="Make this stage and all after it again.")] = "",

@@ -10,12 +10,12 @@ from pathlib import Path
 from pipeline.errors import StageError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write text under a temporary name, fsync, rename. Raises StageError on a full disk."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write text (UTF-8) or bytes under a temporary name, fsync, rename. Raises StageError on a full disk."""
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         fsync(temporary)
         temporary.replace(path)
         fsync(path.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from calibration.board import Board, find_corners
 from calibration.errors import CalibrationError
 from pipeline.errors import StageError
 from pipeline.ingest import read_frame_sets
+from pipeline.near_misses import explain
 from pipeline.probe import Image
 from pipeline.progress import progress
 from pipeline.sources import list_images, read_image
@@ -25,6 +27,8 @@ Array = NDArray[np.float64]
 # Images that other board specs are tried on, and the size they are shrunk to: a hint is enough.
 HINT_IMAGES = 4
 HINT_SIDE_PX = 1000
+# Images, at their full size, that are searched for a board that was nearly found.
+NEAR_IMAGES = 12
 # OpenCV's predefined families; a smaller dictionary is the head of its family's largest.
 FAMILIES = ("DICT_4X4_1000", "DICT_5X5_1000", "DICT_6X6_1000", "DICT_7X7_1000", "DICT_APRILTAG_36h11")
 
@@ -58,10 +62,11 @@ def corners_in_clip(
     views = np.isfinite(corners[..., 0]).any(2).sum(1)
     blind = [name for name, count in zip(cameras, views, strict=True) if count == 0]
     if blind:
-        some = instants[:: max(1, len(instants) // HINT_IMAGES)][:HINT_IMAGES]
-        sets = read_frame_sets(store, ingest, clip, blind[:1], some)
-        images = [frame.image for frames in sets for frame in frames.frames if frame is not None]
-        raise no_board(board, images, f"camera {blind[0]}: clip {clip}", len(instants), _others(cameras, views))
+        some = _spread(instants, NEAR_IMAGES)
+        sets = zip(read_frame_sets(store, ingest, clip, blind[:1], some), some, strict=False)
+        seen = [(frame.image, f"instant {at}") for frames, at in sets for frame in frames.frames if frame is not None]
+        images, labels = [image for image, _ in seen], [label for _, label in seen]
+        raise no_board(board, images, f"camera {blind[0]}: clip {clip}", len(instants), _others(cameras, views), labels)
     return corners
 
 
@@ -70,14 +75,24 @@ def _others(cameras: Sequence[str], views: Iterable[int]) -> str:
     return f" (views found per camera: {', '.join(found)})"
 
 
-def no_board(board: Board, images: Sequence[Image], where: str, searched: int, detail: str = "") -> StageError:
-    """The error for a board that is in none of `searched` images, with the nearest spec that does match some of `images`."""
-    images = images[:: max(1, len(images) // HINT_IMAGES)][:HINT_IMAGES]
-    hint = next(_hints(board, [_shrunk(image) for image in images]), "")
-    advice = (
-        f"{hint}; correct it with `posemill new SESSION --board SPEC`"
-        if hint
-        else "no board of a neighbouring size or kind is there either: check that the whole board is in view, sharp and lit"
+def _spread(values: Sequence[Any], count: int) -> list[Any]:
+    return list(values[:: max(1, len(values) // count)][:count])
+
+
+def no_board(
+    board: Board, images: Sequence[Image], where: str, searched: int, detail: str = "", labels: Sequence[str] = ()
+) -> StageError:
+    """The error for a board that is in none of `searched` images: the nearest spec that does match some of `images`, else
+    where the board was nearly found and why it was not. labels name the images; default: image 1, image 2, ..."""
+    hint = next(_hints(board, [_shrunk(image) for image in _spread(images, HINT_IMAGES)]), "")
+    if hint:
+        advice = f"{hint}; correct it with `posemill new SESSION --board SPEC`"
+    else:
+        named = list(zip(images, labels or [f"image {number + 1}" for number in range(len(images))], strict=True))
+        chosen = _spread(named, NEAR_IMAGES)
+        advice = explain(board, [image for image, _ in chosen], [label for _, label in chosen])
+    advice = advice or (
+        "no board of a neighbouring size or kind is there either: check that the whole board is in view, sharp and lit"
     )
     return StageError(f"{where}: board {board.spec} found in 0 of {searched} images{detail}; {advice}")
 

@@ -192,3 +192,21 @@ def test_chatter_of_libraries_in_c_stays_off_stdout() -> None:
         "with answering(True) as answer:\n    os.write(1, b'chatter'); print('more'); answer.values['a'] = 1"
     )
     assert json.loads(_python(code)) == {"a": 1}
+
+
+def test_a_board_is_printed_and_its_measured_print_corrected(tmp_path: Path) -> None:
+    spec, sheet = "charuco:5x7:0.032:0.024:DICT_4X4_50", tmp_path / "board.pdf"
+    assert _values("board", spec, sheet, "--paper", "220x300")["page_mm"] == [220, 300]
+    assert sheet.read_bytes().startswith(b"%PDF")
+    assert "warning: the square is 31.6 mm" in _invoke("board", spec, "--measured", "31.6").replace("\n", " ")
+    assert _values("board", spec, "--measured", "31.95")["warnings"] == []
+    assert "expected SPEC OUT.pdf" in _values("board", spec, status=2)["error"]
+    assert "the largest square that fits A4 is" in _values("board", spec.replace("0.032", "0.1"), sheet, status=2)["error"]
+
+
+def test_a_measured_print_is_compared_with_its_session(session: Path) -> None:
+    stated = yaml.safe_load((session / "session.yaml").read_text()) | {"board": "chessboard:4x7:0.06"}
+    (session / "session.yaml").write_text(yaml.safe_dump(stated))
+    found = _values("board", "--measured", "58.2", "--session", session)
+    assert found["measured"] == "chessboard:4x7:0.0582"
+    assert any(f"posemill new {session} --board chessboard:4x7:0.0582" in text for text in found["warnings"])
