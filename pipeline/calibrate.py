@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +14,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, find_corners_thorough, parse_board
+from calibration.board import Board, parse_board
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.extrinsics import CalibrationReport, calibrate_rig
 from calibration.formats import save_rig
-from calibration.intrinsics import IntrinsicsReport, calibrate_from_images, calibrate_intrinsics
+from calibration.lens_gates import bent_lenses, check_lens
 from calibration.quality import check_cameras, require
 from calibration.rig import Rig
 from calibration.transforms import rotation_angle_rad, scale_px
-from pipeline.boards import corners_in_clip, no_board, photos
+from pipeline.boards import corners_in_clip, photos
 from pipeline.calibration_report import write_report
 from pipeline.config import CalibrateConfig
 from pipeline.errors import InputError, StageError
 from pipeline.ingest import fingerprint
-from pipeline.probe import Image
+from pipeline.lenses import Lens, clip_lenses, lens_from_photos, told
 from pipeline.rigs import by, check_sizes, import_rig, posed_like, read_rig
 from pipeline.session import Session, Source, resolve
+from pipeline.sources import list_images
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
-VERSION = "1"
-__all__ = ["VERSION", "calibrate", "read_rig", "run"]
+VERSION = "2"
+__all__ = ["VERSION", "calibrate", "lens_from_photos", "photos", "read_rig", "run"]
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Lens:
-    """Intrinsics of one camera and where they come from. report: None when imported."""
-
-    camera: Camera
-    origin: str
-    searched: int = 0
-    report: IntrinsicsReport | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +114,9 @@ def calibrate(store: Store, frames: Artefact | None, config: CalibrateConfig) ->
     )
     if config.intrinsics == "solve":
         for name, folder in inputs.intrinsics.items():
-            lenses[name] = lens_from_photos(photos(resolve(store.root, folder), name), _board(session), config, name, folder)
+            where = resolve(store.root, folder)
+            labels = [file.name for file in list_images(where)]
+            lenses[name] = lens_from_photos(photos(where, name), _board(session), config, name, folder, labels)
     if frames is not None:
         return _from_board_clip(store, frames, config, lenses)
     if imported is None:
@@ -151,17 +145,6 @@ def _board(session: Session) -> Board:
     return parse_board(session.board)
 
 
-def lens_from_photos(images: Sequence[Image], board: Board, config: CalibrateConfig, name: str, folder: str) -> Lens:
-    """Intrinsics from photos of a board. Raises StageError when none shows it, CalibrationError when they do not suffice."""
-    try:
-        camera, report = calibrate_from_images(images, board, config.lens, config.fix_k3, name)
-    except CalibrationError as error:
-        if any(np.isfinite(find_corners_thorough(board, image)).any() for image in images):
-            raise CalibrationError(f"{error} (photos in {folder})") from error
-        raise no_board(board, images, f"camera {name}: photos in {folder}", len(images)) from error
-    return Lens(camera, f"{len(images)} photos", len(images), report)
-
-
 def _same_size(solved: Camera, imported: Camera) -> None:
     if solved.size_wh != imported.size_wh:
         raise CalibrationError(
@@ -182,22 +165,16 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
     corners = corners_in_clip(store, frames, clip.name, board, session.cameras, instants)
     corners = np.stack([_in_lens_px(xy_px, clip.sources[name]) for xy_px, name in zip(corners, session.cameras, strict=True)])
     sizes = [_size_of(lenses.get(name), frames, name) for name in session.cameras]
-    known = _known_lenses(corners, board, sizes, session.cameras, lenses, config)
-    rig, report = calibrate_rig(
-        corners,
-        board,
-        sizes,
-        session.cameras,
-        [known[name].camera for name in session.cameras] if known else None,
-        session.stereo_pairs,
-        world="cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}",
-        lens=config.lens,
-    )
-    solved = {
-        name: Lens(rig[name], f"clip {clip.name}", len(instants), lens)
-        for name, lens in zip(session.cameras, report.lenses, strict=False)
-    }
-    return Calibrated(rig, known or solved, report)
+    world = "cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}"
+    solve = partial(calibrate_rig, corners, board, sizes, session.cameras, stereo_pairs=session.stereo_pairs, world=world)
+    lenses = clip_lenses(corners, board, sizes, session.cameras, lenses, config, instants)
+    if all(lens.joint for lens in lenses.values()):
+        rig, report = solve(lens=lenses[session.cameras[0]].camera.lens)
+        if not bent_lenses([lens.report for lens in lenses.values() if lens.report], report.cameras):
+            return Calibrated(rig, {name: replace(lens, camera=rig[name]) for name, lens in lenses.items()}, report)
+        lenses = {name: replace(lens, joint=False, origin=f"{lens.origin}, held") for name, lens in lenses.items()}
+    rig, report = solve(intrinsics=[lenses[name].camera for name in session.cameras])
+    return Calibrated(rig, dict(lenses), report)
 
 
 def _in_lens_px(xy_px: Array, source: Source) -> Array:
@@ -217,25 +194,6 @@ def _size_of(lens: Lens | None, frames: Artefact, name: str) -> tuple[int, int]:
     return lens.camera.size_wh if lens else tuple(frames.summary["size_wh"][name])
 
 
-def _known_lenses(
-    corners: Array,
-    board: Board,
-    sizes: Sequence[tuple[int, int]],
-    names: Sequence[str],
-    lenses: Mapping[str, Lens],
-    config: CalibrateConfig,
-) -> dict[str, Lens]:
-    """All lenses when some are known already or k3 is free; none when the rig's adjustment may solve them with the poses."""
-    if not lenses and config.fix_k3:
-        return {}
-    known = dict(lenses)
-    for xy_px, size, name in zip(corners, sizes, names, strict=True):
-        if name not in known:
-            camera, report = calibrate_intrinsics(xy_px, board, size, config.lens, config.fix_k3, name)
-            known[name] = Lens(camera, "board clip", len(xy_px), report)
-    return known
-
-
 def _rms_px(made: Calibrated) -> dict[str, float]:
     """Per camera: of the poses' adjustment, else of the lens; imported cameras have none."""
     rms = {name: lens.report.rms_px for name, lens in made.lenses.items() if lens.report}
@@ -247,6 +205,7 @@ def _rms_px(made: Calibrated) -> dict[str, float]:
 def _check(made: Calibrated, config: CalibrateConfig) -> None:
     """Gates a rig must pass before anything is built on it."""
     require(check_cameras(made.rig))
+    require([check_lens(lens.camera, lens.report) for lens in made.lenses.values() if lens.report and not lens.joint])
     if made.poses:
         require(made.poses.gates)
     bad = [f"{name} {rms:.2f}" for name, rms in _rms_px(made).items() if rms > config.max_rms_px]
@@ -258,16 +217,14 @@ def _check(made: Calibrated, config: CalibrateConfig) -> None:
 
 
 def _summary(made: Calibrated) -> dict[str, Any]:
-    figures = {
-        name: [f"{f.detector}: {f.views} views, fx {f.fx_px:.1f}, rms {f.rms_px:.3f} px" for f in lens.report.figures]
-        for name, lens in made.lenses.items()
-        if lens.report and lens.report.figures
-    }
+    reports = {name: lens.report for name, lens in made.lenses.items() if lens.report}
     return {
         "cameras": len(made.rig),
         "rms_px": _rms_px(made),
         "fx_px": {camera.name: round(float(camera.K[0, 0]), 2) for camera in made.rig.cameras},
-        "detectors": figures,
+        "lens": {camera.name: camera.lens for camera in made.rig.cameras},
+        "detectors": {name: [told(f) for f in report.figures] for name, report in reports.items() if report.figures},
+        "lens_notes": {name: list(report.notes) for name, report in reports.items() if report.notes},
         "turned_deg": made.turned_deg,
     }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.intrinsics import IntrinsicsReport
+from calibration.intrinsics_report import IntrinsicsReport
 
 if TYPE_CHECKING:  # calibrate calls this module
     from pipeline.calibrate import Calibrated
@@ -20,7 +20,7 @@ border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child{text
 
 def write_report(path: Path, made: Calibrated) -> None:
     """Tables of lenses, detectors, poses and checks."""
-    parts = ["<h1>Calibration</h1>", _lenses(made), _detectors(made), _views(made), _poses(made)]
+    parts = ["<h1>Calibration</h1>", _lenses(made), _choices(made), _detectors(made), _views(made), _notes(made), _poses(made)]
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Calibration</title><style>{STYLE}</style>"
     path.write_text(head + "".join(parts) + "</html>", encoding="utf-8")
 
@@ -63,18 +63,39 @@ def _lenses(made: Calibrated) -> str:
 
 
 def _detectors(made: Calibrated) -> str:
-    rows = [
-        (name, figure.detector, figure.views, figure.fx_px, figure.fy_px, figure.rms_px)
-        for name, lens in made.lenses.items()
-        for figure in (lens.report.figures if lens.report else ())
-    ]
-    return _table("Corner detectors compared", ("camera", "detector", "views", "fx px", "fy px", "RMS px"), rows)
+    rows = []
+    for name, lens in made.lenses.items():
+        for f in lens.report.figures if lens.report else ():
+            without = ", ".join(view.label for view in f.dropped) or "-"
+            rows.append((name, f.detector, f.lens, f.views, f.fx_px, f.fy_px, f.rms_px, without, f.kept_fx_px))
+    columns = ("camera", "detector", "lens", "views", "fx px", "fy px", "RMS px", "outlier views", "fx px without them")
+    return _table("Corner detectors compared", columns, rows)
+
+
+def _choices(made: Calibrated) -> str:
+    rows = []
+    for name, lens in made.lenses.items():
+        choice = lens.report.choice if lens.report else None
+        for row in choice.table if choice else ():
+            figures = ["-" if np.isnan(v) else f"{v:.3f}" for v in (row.held_out_px, row.standard_error_px)]
+            rows.append((name, row.label, *figures, "chosen" if row.chosen else "", row.why))
+    columns = ("camera", "lens", "RMS of held-out views px", "standard error px", "", "why")
+    return _table("Choice of lens by cross-validation over views", columns, rows)
+
+
+def _notes(made: Calibrated) -> str:
+    rows = []
+    for name, lens in made.lenses.items():
+        shown = lens.report.coverage if lens.report else None
+        rows += [(name, str(shown))] if shown else []
+        rows += [(name, note) for note in (lens.report.notes if lens.report else ())]
+    return _table("What the views show, and what to film to improve", ("camera", "note"), rows)
 
 
 def _views(made: Calibrated) -> str:
     solved = {name: lens.report for name, lens in made.lenses.items() if lens.report}
-    rows = [(name, _per_view(report), ", ".join(map(str, report.suspect_views)) or "-") for name, report in solved.items()]
-    return _table("RMS of each view in px (number: RMS)", ("camera", "views", "suspect views"), rows)
+    rows = [(name, _per_view(report), ", ".join(v.label for v in report.dropped) or "-") for name, report in solved.items()]
+    return _table("RMS of each view in px (number: RMS)", ("camera", "views", "dropped views"), rows)
 
 
 def _per_view(report: IntrinsicsReport) -> str:
