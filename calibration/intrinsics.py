@@ -184,7 +184,7 @@ def _turned(fit: LensFit) -> str:
     along, across = np.degrees(np.linalg.svd(normals - normals.mean(0), compute_uv=False)[:2] / np.sqrt(len(normals)))
     if across < 0.2 * along:
         return f"the board turns about one axis only: normals spread by {along:.1f} degrees one way, {across:.1f} the other"
-    return f"board normals spread by {along:.1f} and {across:.1f} degrees"
+    return f"the boards face one way to within {fit.tilt_deg:.1f} degrees"
 
 
 def _usable_views(xy_px: Array, board: Board, size_wh: tuple[int, int], name: str) -> Array:

@@ -82,5 +82,9 @@ class IntrinsicsReport:
         told = [square] if self.anisotropic else []
         told += [str(view) for view in self.dropped]
         for figure in self.figures:
-            told += [f"{figure.detector} detector: {view}" for view in figure.dropped if view not in self.dropped]
+            told += [f"{figure.detector} detector: {view}{self._read(view.view)}" for view in figure.dropped]
         return (*told, *(self.coverage.advice if self.coverage else ()))
+
+    def _read(self, view: int) -> str:
+        """Whether a view that some detector misread is used here all the same."""
+        return f"; used with corners read anew, RMS {self.per_view_px[view]:.2f} px" if view in self.views_used else ""
