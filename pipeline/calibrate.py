@@ -28,7 +28,7 @@ from pipeline.calibration_report import write_report
 from pipeline.config import CalibrateConfig
 from pipeline.errors import InputError, StageError
 from pipeline.ingest import fingerprint
-from pipeline.lenses import Lens, clip_lenses, lens_from_photos, told
+from pipeline.lenses import Lens, clip_lenses, joint_kind, lens_from_photos, told
 from pipeline.rigs import by, check_sizes, import_rig, posed_like, read_rig
 from pipeline.session import Session, Source, resolve
 from pipeline.sources import list_images
@@ -169,7 +169,7 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
     solve = partial(calibrate_rig, corners, board, sizes, session.cameras, stereo_pairs=session.stereo_pairs, world=world)
     lenses = clip_lenses(corners, board, sizes, session.cameras, lenses, config, instants)
     if all(lens.joint for lens in lenses.values()):
-        rig, report = solve(lens=lenses[session.cameras[0]].camera.lens)
+        rig, report = solve(lens=joint_kind(lenses))
         if not bent_lenses([lens.report for lens in lenses.values() if lens.report], report.cameras):
             return Calibrated(rig, {name: replace(lens, camera=rig[name]) for name, lens in lenses.items()}, report)
         lenses = {name: replace(lens, joint=False, origin=f"{lens.origin}, held") for name, lens in lenses.items()}

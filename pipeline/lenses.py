@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,8 +62,8 @@ def clip_lenses(
 ) -> dict[str, Lens]:
     """The lens of every camera: those known already, the others from their own views of the board clip (C, F, M, 2) px.
 
-    Marked `joint` where the rig's adjustment may solve them once more with the poses: none was known before, all cameras
-    have one kind of lens, and no third radial coefficient is free.
+    Marked `joint` where the rig's adjustment may solve them once more with the poses: none was known before, no third
+    radial coefficient was asked for, and fisheyes are not mixed with others.
     """
     found = dict(lenses)
     labels = [f"instant {instant}" for instant in instants]
@@ -70,9 +71,15 @@ def clip_lenses(
         if name not in found:
             camera, report = calibrate_intrinsics(xy_px, board, size, config.lens, config.fix_k3, name, labels)
             found[name] = Lens(camera, "board clip", len(xy_px), report)
-    models = {lens.report.model for lens in found.values() if lens.report}
-    joint = not lenses and len(models) == 1 and all(m.lens != "brown" or m.fix_k3 for m in models)
+    kinds = {lens.camera.lens for lens in found.values()}
+    k3_asked = config.lens == "brown" and not config.fix_k3
+    joint = not lenses and not k3_asked and (len(kinds) == 1 or "fisheye" not in kinds)
     return {name: replace(lens, joint=True) for name, lens in found.items()} if joint else found
+
+
+def joint_kind(lenses: Mapping[str, Lens]) -> str:
+    """The lens that most cameras have: the one the adjustment solves for all, so that one camera's chance does not decide."""
+    return Counter(lens.camera.lens for lens in lenses.values()).most_common(1)[0][0]
 
 
 def told(figure: DetectorFigure) -> str:
