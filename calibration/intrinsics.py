@@ -1,140 +1,162 @@
-"""One camera's focal lengths, principal point and lens from views of a board (Zhang 2000, by OpenCV's calibrateCamera)."""
+"""One camera's focal lengths, principal point and lens from views of a board (Zhang 2000, by OpenCV's solvers)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, find_corners, find_corners_thorough
-from calibration.camera import LENSES, Camera
+from calibration.board import Board, Image, find_corners_as_sampled, find_corners_thorough
+from calibration.board_views import best_views, coverage, spread_views
+from calibration.camera import Camera
 from calibration.errors import CalibrationError
+from calibration.intrinsics_report import DetectorFigure, FitFigures, IntrinsicsReport
+from calibration.lens_choice import AUTO, SIMPLEST, LensChoice, LensModel, choose_lens, pinned
 from calibration.lens_residuals import lens_residuals_px
+from calibration.lens_solve import LensFit, board_normals, solve_lens
+from calibration.outlier_views import DroppedView, without_outliers
 from calibration.planar import MIN_CORNERS, consistent_corners, corners_seen, threshold_px
 
 Array = NDArray[np.float64]
-Points = list[NDArray[Any]]
+Solve = Callable[[list[int]], LensFit]
 
 MIN_VIEWS = 3
-# More views add time, not accuracy: they are thinned to the ones that differ most.
+# More views add time, not accuracy: they are thinned to the ones that determine the lens best.
 MAX_VIEWS = 60
+# A first lens from this many spread views tells the best ones, and lenses are compared on as many.
+SPREAD_VIEWS = 24
 # A raw view bends by several px in a wide lens; only what is off by more than this many filter widths is misread.
 RAW_FILTER_WIDTHS = 3.0
 # A focal length less certain than this fraction is not determined by the views (all at one tilt).
 MAX_FOCAL_SIGMA = 0.05
-# A view this many times worse than the median view is named as suspect.
-SUSPECT_RATIO = 4.0
-
-
 # Boards that all face one way to within this angle leave focal length and distance free to trade places, and noise then
 # poses as tilt: 0.3 px of it made 4 degrees out of eight parallel boards.
 MIN_TILT_DEG = 5.0
 
 
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """A solved lens: K, dist, 1 sigma of fx and RMS in px, RMS per view, and how far board normals differ at most."""
-
-    K: Array
-    dist: Array
-    fx_sigma_px: float
-    rms_px: float
-    per_view_px: Array
-    tilt_deg: float
-
-
-@dataclass(frozen=True)
-class DetectorFigure:
-    """What one corner detector led to: views used, focal lengths and RMS in px."""
-
-    detector: str
-    views: int
-    fx_px: float
-    fy_px: float
-    rms_px: float
-
-
-@dataclass(frozen=True, eq=False)
-class IntrinsicsReport:
-    """How a lens was found. per_view_px (F,) RMS of each view used, NaN for the others; views_used and suspect_views index F.
-
-    rms_px over all corners (length of the 2D error, as OpenCV states it); fx_sigma_px 1 sigma from the residuals; figures:
-    one entry per detector tried, where images were given. xy_px (F, M, 2) the corners fitted, NaN unseen or left out;
-    residual_xy_px (F, M, 2) projected minus seen.
-    """
-
-    rms_px: float
-    per_view_px: Array
-    views_used: tuple[int, ...]
-    suspect_views: tuple[int, ...]
-    fx_sigma_px: float
-    figures: tuple[DetectorFigure, ...] = ()
-    xy_px: Array | None = None
-    residual_xy_px: Array | None = None
-
-
 def calibrate_intrinsics(
-    xy_px: Array, board: Board, size_wh: tuple[int, int], lens: str = "brown", fix_k3: bool = True, name: str = "cam"
+    xy_px: Array,
+    board: Board,
+    size_wh: tuple[int, int],
+    lens: str = "brown",
+    fix_k3: bool = True,
+    name: str = "cam",
+    labels: Sequence[str] | None = None,
 ) -> tuple[Camera, IntrinsicsReport]:
     """Camera at the identity pose from corners (F, M, 2) px, NaN unseen.
 
-    A chessboard view is used as found and named in `suspect_views` if it fits badly. On boards whose corners are identified
-    one by one, misread corners are left out. Raises CalibrationError naming the camera and what to film.
+    lens "auto" takes the simplest that explains the views (`lens_choice.choose_lens`). Of more than MAX_VIEWS views the best
+    are used; a view that the others' lens does not explain is dropped and told by its label (default: "view 3"). On boards
+    whose corners are identified one by one, misread corners are left out first. Raises CalibrationError naming the camera
+    and what to film.
     """
     views = _usable_views(np.asarray(xy_px, dtype=np.float64), board, size_wh, name)
-    used = _most_different(views, MAX_VIEWS)
-    fit = _solve(views, used, board, size_wh, lens, fix_k3, name)
+    names = labels if labels is not None else [f"view {view}" for view in range(len(views))]
+    some = spread_views(views, SPREAD_VIEWS)
+    choice = choose_lens(views, some, board, size_wh, name) if lens == AUTO else None
+    model = choice.model if choice else pinned(lens, fix_k3)
+    solve: Solve = partial(_solve, views, board, size_wh, model, name)
+    used = some if len(some) < SPREAD_VIEWS else best_views(views, board, solve(some), MAX_VIEWS)
+    fit = solve(used)
     if board.kind != "chessboard":
-        cleaned = _without_misread(views, used, board, fit, lens)
-        if not np.array_equal(np.isnan(cleaned), np.isnan(views)):
-            used = [view for view in used if np.isfinite(cleaned[view, :, 0]).sum() >= MIN_CORNERS]
-            _require_views(len(used), name)
-            fit, views = _solve(cleaned, used, board, size_wh, lens, fix_k3, name), cleaned
+        _clear_misread(views, used, board, fit)
+        used = [view for view in used if np.isfinite(views[view, :, 0]).sum() >= MIN_CORNERS]
+        _require_views(len(used), name)
+        fit = solve(used)
     _require_tilt(fit, len(used), name)
-    table = np.full(len(views), np.nan)
-    table[used] = fit.per_view_px
-    suspect = tuple(view for view in used if table[view] > SUSPECT_RATIO * np.nanmedian(table))
-    camera, fitted = Camera(name, size_wh, fit.K, fit.dist, lens), np.full(views.shape, np.nan)
-    fitted[used] = views[used]
-    return camera, IntrinsicsReport(
+    found = FitFigures(len(used), float(fit.camera.K[0, 0]), float(fit.camera.K[1, 1]), fit.rms_px)
+    used, fit, dropped = without_outliers(views, used, board, fit, solve, names, MIN_VIEWS)
+    return fit.camera, replace(_report(views, used, board, fit, model, choice, dropped), before_drop=found)
+
+
+def _solve(views: Array, board: Board, size_wh: tuple[int, int], model: LensModel, name: str, used: list[int]) -> LensFit:
+    return solve_lens(views, used, board, size_wh, model.lens, model.fix_k3, name)
+
+
+def _report(
+    views: Array,
+    used: list[int],
+    board: Board,
+    fit: LensFit,
+    model: LensModel,
+    choice: LensChoice | None,
+    dropped: tuple[DroppedView, ...],
+) -> IntrinsicsReport:
+    table, fitted = np.full(len(views), np.nan), np.full(views.shape, np.nan)
+    table[used], fitted[used] = fit.per_view_px, views[used]
+    fx, fy, covariance = fit.camera.K[0, 0], fit.camera.K[1, 1], fit.covariance
+    fx_sigma, fy_sigma, cx_sigma, cy_sigma = (float(v) for v in np.sqrt(np.diag(covariance)[:4]))
+    slope = np.array([1 / fy, -fx / fy**2])
+    return IntrinsicsReport(
         fit.rms_px,
         table,
         tuple(used),
-        suspect,
-        fit.fx_sigma_px,
+        tuple(view.view for view in dropped),
+        fx_sigma,
+        model=model,
+        choice=choice,
+        dropped=dropped,
+        coverage=coverage(views, used, fit),
+        fy_sigma_px=fy_sigma,
+        centre_sigma_px=(cx_sigma, cy_sigma),
+        aspect=float(fx / fy),
+        aspect_sigma=float(np.sqrt(slope @ covariance[:2, :2] @ slope)),
         xy_px=fitted,
-        residual_xy_px=lens_residuals_px(camera, board, fitted),
+        residual_xy_px=lens_residuals_px(fit.camera, board, fitted),
     )
 
 
 def calibrate_from_images(
-    images: Iterable[NDArray[np.uint8]], board: Board, lens: str = "brown", fix_k3: bool = True, name: str = "cam"
+    images: Iterable[Image],
+    board: Board,
+    lens: str = "brown",
+    fix_k3: bool = True,
+    name: str = "cam",
+    labels: Sequence[str] | None = None,
 ) -> tuple[Camera, IntrinsicsReport]:
-    """As `calibrate_intrinsics`, from RGB images (F of (H, W, 3)): both corner detectors are tried and both reported.
+    """As `calibrate_intrinsics`, from RGB images (F of (H, W, 3)): two corner detectors are tried and both reported.
 
-    The thorough detector's camera is returned when it rests on at least as many views and fits no worse. Raises
-    CalibrationError on images of different sizes.
+    "standard" is the recipe of OpenCV's samples, told for a brown lens with k3 = 0 whatever lens is chosen, as other tools
+    do. The thorough detector's camera is returned when it rests on at least as many views and fits no worse. Raises
+    CalibrationError on images of different sizes, and when the thorough detector's views do not suffice.
     """
     kept = list(images)
-    sizes = {(image.shape[1], image.shape[0]) for image in kept}
+    size = _one_size(kept, name)
+    thorough = np.stack([find_corners_thorough(board, image) for image in kept])
+    solved, report = calibrate_intrinsics(thorough, board, size, lens, fix_k3, name, labels)
+    figures = [_figure("thorough", solved, report)]
+    model = report.model
+    plain = np.stack([find_corners_as_sampled(board, image) for image in kept])
+    try:
+        camera, other = calibrate_intrinsics(plain, board, size, SIMPLEST.lens, SIMPLEST.fix_k3, name, labels)
+        figures.insert(0, _figure("standard", camera, other))
+        if model != SIMPLEST:
+            camera, other = calibrate_intrinsics(plain, board, size, model.lens, model.fix_k3, name, labels)
+            other = replace(other, choice=report.choice)
+    except CalibrationError:  # the quad finder alone sees too little: the thorough one stands by itself
+        camera, other = solved, report
+    better = len(report.views_used) >= len(other.views_used) and report.rms_px <= other.rms_px
+    camera, told = (solved, report) if better else (camera, replace(other, choice=report.choice))
+    return camera, replace(told, figures=tuple(figures))
+
+
+def _one_size(images: Sequence[Image], name: str) -> tuple[int, int]:
+    sizes = {(image.shape[1], image.shape[0]) for image in images}
     if len(sizes) != 1:
         found = ", ".join(f"{w}x{h}" for w, h in sorted(sizes)) or "no image"
         raise CalibrationError(f"camera {name}: expected images of one size, found {found}; keep those of this camera only")
-    tried: list[tuple[Camera, IntrinsicsReport]] = []
-    figures: list[DetectorFigure] = []
-    for label, find in (("standard", find_corners), ("thorough", find_corners_thorough)):
-        corners = np.stack([find(board, image) for image in kept])
-        camera, report = calibrate_intrinsics(corners, board, sizes.copy().pop(), lens, fix_k3, name)
-        fx_px, fy_px = float(camera.K[0, 0]), float(camera.K[1, 1])
-        figures.append(DetectorFigure(label, len(report.views_used), fx_px, fy_px, report.rms_px))
-        tried.append((camera, report))
-    better = figures[1].views >= figures[0].views and figures[1].rms_px <= figures[0].rms_px
-    camera, report = tried[int(better)]
-    return camera, replace(report, figures=tuple(figures))
+    return sizes.pop()
+
+
+def _figure(detector: str, camera: Camera, report: IntrinsicsReport) -> DetectorFigure:
+    fx_px, before = float(camera.K[0, 0]), report.before_drop
+    return DetectorFigure(
+        detector, before.views, before.fx_px, before.fy_px, before.rms_px, report.model.label, report.dropped, fx_px
+    )
 
 
 def _require_views(count: int, name: str) -> None:
@@ -145,22 +167,37 @@ def _require_views(count: int, name: str) -> None:
         )
 
 
-def _require_tilt(fit: _Fit, count: int, name: str) -> None:
-    uncertain = not np.isfinite(fit.fx_sigma_px) or fit.fx_sigma_px > MAX_FOCAL_SIGMA * fit.K[0, 0]
-    if uncertain or fit.tilt_deg < MIN_TILT_DEG:
-        raise CalibrationError(
-            f"camera {name}: {count} views do not determine the focal length (fx {fit.K[0, 0]:.0f} +- {fit.fx_sigma_px:.0f} "
-            f"px, the boards face one way to within {fit.tilt_deg:.1f} degrees); film the board tilted by 20 to 45 degrees to "
-            "the left, right, top and bottom"
-        )
+def _require_tilt(fit: LensFit, count: int, name: str) -> None:
+    focal, sigma = np.diag(fit.camera.K)[:2], np.sqrt(np.diag(fit.covariance)[:2])
+    worst = int(np.argmax(sigma / focal))
+    if fit.tilt_deg < MIN_TILT_DEG:
+        how = f"the boards face one way to within {fit.tilt_deg:.1f} degrees"
+    elif not np.isfinite(sigma).all() or sigma[worst] > MAX_FOCAL_SIGMA * focal[worst]:
+        how = _turned(fit)
+    else:
+        return
+    raise CalibrationError(
+        f"camera {name}: {count} views do not determine the focal length ({'f' + 'xy'[worst]} {focal[worst]:.0f} +- "
+        f"{sigma[worst]:.0f} px, {how}); film the board tilted by 20 to 45 degrees to the left, right, top and bottom"
+    )
+
+
+def _turned(fit: LensFit) -> str:
+    """How far board normals spread along their main direction, and across it."""
+    normals = board_normals(fit.cam_from_board)
+    along, across = np.degrees(np.linalg.svd(normals - normals.mean(0), compute_uv=False)[:2] / np.sqrt(len(normals)))
+    if across < 0.2 * along:
+        return f"the board turns about one axis only: normals spread by {along:.1f} degrees one way, {across:.1f} the other"
+    return f"the boards face one way to within {fit.tilt_deg:.1f} degrees"
 
 
 def _usable_views(xy_px: Array, board: Board, size_wh: tuple[int, int], name: str) -> Array:
-    """A copy without infinities, misread corners and views of too few corners."""
+    """A copy without misread corners and views of too few corners."""
     if xy_px.ndim != 3 or xy_px.shape[1:] != (len(board.corners_m), 2):
         raise CalibrationError(
             f"camera {name}: corners: expected (F, M={len(board.corners_m)}, 2), got {xy_px.shape}; is it another board?"
         )
+    _require_finite_and_inside(xy_px, size_wh, name)
     views = np.where(corners_seen(xy_px)[..., None], xy_px, np.nan)
     plane, limit_px = board.corners_m[:, :2], RAW_FILTER_WIDTHS * threshold_px(size_wh)
     for view in views:
@@ -172,77 +209,33 @@ def _usable_views(xy_px: Array, board: Board, size_wh: tuple[int, int], name: st
     return views
 
 
-def _most_different(views: Array, limit: int) -> list[int]:
-    """At most `limit` views, chosen by farthest-point sampling of where and how large the board stands in the image."""
-    seen = np.flatnonzero(np.isfinite(views[..., 0]).any(1))
-    if len(seen) <= limit:
-        return [int(view) for view in seen]
-    place = np.stack([np.r_[np.nanmean(views[v], 0), np.nanstd(views[v], 0)] for v in seen])
-    corners = np.isfinite(views[seen, :, 0]).sum(1)
-    chosen = [int(np.argmax(corners))]
-    distance = np.linalg.norm(place - place[chosen[0]], axis=1)
-    while len(chosen) < limit:
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(place - place[chosen[-1]], axis=1))
-    return sorted(int(view) for view in seen[chosen])
-
-
-def _solve(views: Array, used: list[int], board: Board, size_wh: tuple[int, int], lens: str, fix_k3: bool, name: str) -> _Fit:
-    keep = np.isfinite(views[..., 0])
-    xyz = [board.corners_m[keep[v]].astype(np.float32)[:, None] for v in used]
-    xy = [views[v, keep[v]].astype(np.float32)[:, None] for v in used]
-    try:
-        if lens == "fisheye":
-            return _solve_fisheye(xyz, xy, size_wh)
-        return _solve_brown(xyz, xy, size_wh, lens, fix_k3)
-    except cv2.error as error:
+def _require_finite_and_inside(xy_px: Array, size_wh: tuple[int, int], name: str) -> None:
+    infinite = np.flatnonzero(np.isinf(xy_px).any((1, 2)))
+    if infinite.size:
         raise CalibrationError(
-            f"camera {name}: no lens fits the {len(used)} views ({str(error.err)[:80]}); film the board tilted and closer"
-        ) from None
+            f"camera {name}: corners of view {infinite[0]} hold infinity; a corner that is not seen is NaN, so look at what "
+            "made these corners"
+        )
+    for view, xy in enumerate(xy_px):
+        seen = xy[corners_seen(xy)]
+        middle = seen.mean(0) if len(seen) else np.zeros(2)
+        if (middle < -0.5).any() or (middle > np.array(size_wh) - 0.5).any():
+            raise CalibrationError(
+                f"camera {name}: the board of view {view} lies at ({middle[0]:.0f}, {middle[1]:.0f}) px, outside an image of "
+                f"{size_wh[0]}x{size_wh[1]}; are views of another resolution among them? Keep those of one resolution"
+            )
 
 
-def _solve_brown(xyz: Points, xy: Points, size_wh: tuple[int, int], lens: str, fix_k3: bool) -> _Fit:
-    flags = cv2.CALIB_RATIONAL_MODEL if lens == "rational" else (cv2.CALIB_FIX_K3 if fix_k3 else 0)
-    solved: Any = cv2.calibrateCameraExtended(xyz, xy, size_wh, None, None, flags=flags)  # type: ignore[call-overload]
-    rms_px, K, dist, rvecs, _, sigma, _, per_view = solved
-    dist = dist.ravel()[: LENSES[lens]]
-    return _Fit(K, dist, float(sigma[0, 0]), float(rms_px), per_view.ravel(), _tilt_deg(rvecs))
-
-
-def _solve_fisheye(xyz: Points, xy: Points, size_wh: tuple[int, int]) -> _Fit:
-    """OpenCV's fisheye solver states no uncertainty: sigma of fx is from the curvature along fx alone, a lower bound."""
-    flags = cv2.CALIB_RECOMPUTE_EXTRINSIC | cv2.CALIB_FIX_SKEW
-    # OpenCV 5 wants rows of points here, (1, M, 3) float64; columns end in an error about array sizes.
-    points, pixels = ([p.astype(np.float64).reshape(1, len(p), -1) for p in side] for side in (xyz, xy))
-    solved: Any = cv2.fisheye.calibrate(points, pixels, size_wh, None, None, flags=flags)  # type: ignore[call-overload]
-    rms_px, K, dist, rvecs, tvecs = solved
-    per_view, slope = [], 0.0
-    for p, q, rvec, tvec in zip(points, pixels, rvecs, tvecs, strict=True):
-        model, jacobian = cv2.fisheye.projectPoints(p, rvec.ravel(), tvec.ravel(), K, dist)
-        per_view.append(float(np.sqrt(((model - q) ** 2).sum(-1).mean())))
-        slope += float((jacobian[:, 0] ** 2).sum())
-    return _Fit(K, dist.ravel(), float(rms_px / np.sqrt(2 * slope)), float(rms_px), np.array(per_view), _tilt_deg(rvecs))
-
-
-def _tilt_deg(rvecs: Sequence[NDArray[Any]]) -> float:
-    """The largest angle between a board normal and the mean one, degrees."""
-    normals = np.stack([cv2.Rodrigues(rvec.reshape(3))[0][:, 2] for rvec in rvecs])
-    mean = normals.mean(0) / max(np.linalg.norm(normals.mean(0)), 1e-12)
-    return float(np.degrees(np.arccos(np.clip(normals @ mean, -1.0, 1.0)).max()))
-
-
-def _without_misread(views: Array, used: list[int], board: Board, fit: _Fit, lens: str) -> Array:
-    """Views with corners beyond 5 robust sigma (and 1 px) of the fitted lens set to NaN."""
-    camera = Camera("fit", (1, 1), fit.K, fit.dist, lens)
+def _clear_misread(views: Array, used: Sequence[int], board: Board, fit: LensFit) -> None:
+    """Set corners beyond 5 robust sigma (and 1 px) of the fitted lens to NaN, in place."""
+    focal_px = np.sqrt(fit.camera.K[0, 0] * fit.camera.K[1, 1])
     misses = np.full(views.shape[:2], np.nan)
     for v in used:
         keep = corners_seen(views[v])
-        flat = camera.undistort(views[v, keep])
+        flat = fit.camera.undistort(views[v, keep])
         model, _ = cv2.findHomography(board.corners_m[keep, :2], flat, cv2.LMEDS)
         if model is not None:
             fitted = cv2.perspectiveTransform(board.corners_m[keep, None, :2], model)[:, 0]
-            misses[v, keep] = np.linalg.norm(fitted - flat, axis=1) * np.sqrt(fit.K[0, 0] * fit.K[1, 1])
+            misses[v, keep] = np.linalg.norm(fitted - flat, axis=1) * focal_px
     limit_px = max(1.0, 5.0 * float(np.nanmedian(misses)) / 1.1774)
-    out = views.copy()
-    out[misses > limit_px] = np.nan
-    return out
+    views[misses > limit_px] = np.nan

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +14,30 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, find_corners_thorough, parse_board
+from calibration.board import Board, parse_board
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.extrinsics import calibrate_rig
 from calibration.formats import save_rig
-from calibration.intrinsics import calibrate_from_images, calibrate_intrinsics
-from calibration.quality import check_cameras, failures, require
+from calibration.lens_gates import bent_lenses
+from calibration.quality import failures, require
 from calibration.rig import Rig
 from calibration.transforms import rotation_angle_rad, scale_px
-from pipeline.boards import corners_in_clip, no_board, photos
+from pipeline.boards import corners_in_clip, photos
 from pipeline.calibrated import BoardClip, Calibrated, Lens
 from pipeline.calibration_report import REFUSED, REPORT, write_report
 from pipeline.config import CalibrateConfig
-from pipeline.errors import InputError, StageError
+from pipeline.errors import InputError
 from pipeline.ingest import fingerprint
-from pipeline.probe import Image
+from pipeline.lenses import clip_lenses, joint_kind, lens_from_photos, told
 from pipeline.rigs import by, check_sizes, import_rig, posed_like, read_rig
 from pipeline.session import Session, Source, resolve
+from pipeline.sources import list_images
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
 VERSION = "2"
-__all__ = ["VERSION", "calibrate", "read_rig", "run"]
+__all__ = ["VERSION", "calibrate", "lens_from_photos", "photos", "read_rig", "run"]
 Array = NDArray[np.float64]
 
 
@@ -101,7 +104,9 @@ def calibrate(store: Store, frames: Artefact | None, config: CalibrateConfig) ->
     )
     if config.intrinsics == "solve":
         for name, folder in inputs.intrinsics.items():
-            lenses[name] = lens_from_photos(photos(resolve(store.root, folder), name), _board(session), config, name, folder)
+            where = resolve(store.root, folder)
+            labels = [file.name for file in list_images(where)]
+            lenses[name] = lens_from_photos(photos(where, name), _board(session), config, name, folder, labels)
     if frames is not None:
         return _from_board_clip(store, frames, config, lenses)
     if imported is None:
@@ -130,17 +135,6 @@ def _board(session: Session) -> Board:
     return parse_board(session.board)
 
 
-def lens_from_photos(images: Sequence[Image], board: Board, config: CalibrateConfig, name: str, folder: str) -> Lens:
-    """Intrinsics from photos of a board. Raises StageError when none shows it, CalibrationError when they do not suffice."""
-    try:
-        camera, report = calibrate_from_images(images, board, config.lens, config.fix_k3, name)
-    except CalibrationError as error:
-        if any(np.isfinite(find_corners_thorough(board, image)).any() for image in images):
-            raise CalibrationError(f"{error} (photos in {folder})") from error
-        raise no_board(board, images, f"camera {name}: photos in {folder}", len(images)) from error
-    return Lens(camera, f"{len(images)} photos", len(images), report)
-
-
 def _same_size(solved: Camera, imported: Camera) -> None:
     if solved.size_wh != imported.size_wh:
         raise CalibrationError(
@@ -161,23 +155,18 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
     corners = corners_in_clip(store, frames, clip.name, board, session.cameras, instants)
     corners = np.stack([_in_lens_px(xy_px, clip.sources[name]) for xy_px, name in zip(corners, session.cameras, strict=True)])
     sizes = [_size_of(lenses.get(name), frames, name) for name in session.cameras]
-    known = _known_lenses(corners, board, sizes, session.cameras, lenses, config)
     world = "cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}"
-    rig, report = calibrate_rig(
-        corners,
-        board,
-        sizes,
-        session.cameras,
-        [known[name].camera for name in session.cameras] if known else None,
-        session.stereo_pairs,
-        world=world,
-        lens=config.lens,
-    )
-    solved = {
-        name: Lens(rig[name], f"clip {clip.name}", len(instants), lens)
-        for name, lens in zip(session.cameras, report.lenses, strict=False)
-    }
-    return Calibrated(rig, known or solved, report, filmed=BoardClip(board, tuple(instants), world))
+    filmed = BoardClip(board, tuple(instants), world)
+    solve = partial(calibrate_rig, corners, board, sizes, session.cameras, stereo_pairs=session.stereo_pairs, world=world)
+    lenses = clip_lenses(corners, board, sizes, session.cameras, lenses, config, instants)
+    if all(lens.joint for lens in lenses.values()):
+        rig, report = solve(lens=joint_kind(lenses))
+        if not bent_lenses([lens.report for lens in lenses.values() if lens.report], report.cameras):
+            solved = {name: replace(lens, camera=rig[name]) for name, lens in lenses.items()}
+            return Calibrated(rig, solved, report, filmed=filmed)
+        lenses = {name: replace(lens, joint=False, origin=f"{lens.origin}, held") for name, lens in lenses.items()}
+    rig, report = solve(intrinsics=[lenses[name].camera for name in session.cameras])
+    return Calibrated(rig, dict(lenses), report, filmed=filmed)
 
 
 def _in_lens_px(xy_px: Array, source: Source) -> Array:
@@ -197,61 +186,28 @@ def _size_of(lens: Lens | None, frames: Artefact, name: str) -> tuple[int, int]:
     return lens.camera.size_wh if lens else tuple(frames.summary["size_wh"][name])
 
 
-def _known_lenses(
-    corners: Array,
-    board: Board,
-    sizes: Sequence[tuple[int, int]],
-    names: Sequence[str],
-    lenses: Mapping[str, Lens],
-    config: CalibrateConfig,
-) -> dict[str, Lens]:
-    """All lenses when some are known already or k3 is free; none when the rig's adjustment may solve them with the poses."""
-    if not lenses and config.fix_k3:
-        return {}
-    known = dict(lenses)
-    for xy_px, size, name in zip(corners, sizes, names, strict=True):
-        if name not in known:
-            camera, report = calibrate_intrinsics(xy_px, board, size, config.lens, config.fix_k3, name)
-            known[name] = Lens(camera, "board clip", len(xy_px), report)
-    return known
-
-
 def _check(made: Calibrated, config: CalibrateConfig, report: Path) -> None:
     """Gates a rig must pass before anything is built on it; of one that does not, `report` is left to look at."""
     try:
-        _require(made, config)
-    except (CalibrationError, StageError) as error:
+        require(made.gates(config.max_rms_px))
+    except CalibrationError as error:
         report.parent.mkdir(parents=True, exist_ok=True)
         write_report(report, made, made.gates(config.max_rms_px))
-        raise type(error)(f"{error}; the pictures in {report} show where") from error
+        raise CalibrationError(f"{error}; the pictures in {report} show where") from error
     report.unlink(missing_ok=True)
 
 
-def _require(made: Calibrated, config: CalibrateConfig) -> None:
-    require(check_cameras(made.rig))
-    if made.poses:
-        require(made.poses.gates)
-    bad = [f"{name} {rms:.2f}" for name, rms in made.rms_px.items() if rms > config.max_rms_px]
-    if bad:
-        raise StageError(
-            f"calibration: reprojection RMS of {', '.join(bad)} px exceeds calibrate.max_rms_px={config.max_rms_px:g}; check "
-            "the board's square size and flatness, sharpness and synchronisation, and film it again"
-        )
-
-
 def _summary(made: Calibrated, config: CalibrateConfig) -> dict[str, Any]:
-    figures = {
-        name: [f"{f.detector}: {f.views} views, fx {f.fx_px:.1f}, rms {f.rms_px:.3f} px" for f in lens.report.figures]
-        for name, lens in made.lenses.items()
-        if lens.report and lens.report.figures
-    }
+    reports = {name: lens.report for name, lens in made.lenses.items() if lens.report}
     gates = made.gates(config.max_rms_px)
     return {
         "cameras": len(made.rig),
         "gates": f"{len(gates) - len(failures(gates))} of {len(gates)} passed",
         "rms_px": made.rms_px,
         "fx_px": {camera.name: round(float(camera.K[0, 0]), 2) for camera in made.rig.cameras},
-        "detectors": figures,
+        "lens": {camera.name: camera.lens for camera in made.rig.cameras},
+        "detectors": {name: [told(f) for f in report.figures] for name, report in reports.items() if report.figures},
+        "lens_notes": {name: list(report.notes) for name, report in reports.items() if report.notes},
         "turned_deg": made.turned_deg,
         "sigma_mm": {name: round(mm, 3) for name, (mm, _) in made.sigma.items()},
         "sigma_mrad": {name: round(mrad, 4) for name, (_, mrad) in made.sigma.items()},

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from calibration.board import Board
 from calibration.camera import Camera
 from calibration.extrinsics import CalibrationReport
-from calibration.intrinsics import IntrinsicsReport
+from calibration.intrinsics_report import IntrinsicsReport
+from calibration.lens_gates import check_lens
 from calibration.quality import Gate, check_cameras
 from calibration.rig import Rig
 from calibration.uncertainty import joint_point_covariance, point_covariance, worst_sigma_m
@@ -18,12 +19,13 @@ from calibration.uncertainty import joint_point_covariance, point_covariance, wo
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """Intrinsics of one camera and where they come from. report: None when imported."""
+    """Intrinsics of one camera and where they come from. report: None when imported; joint: solved with the rig's poses."""
 
     camera: Camera
     origin: str
     searched: int = 0
     report: IntrinsicsReport | None = None
+    joint: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,8 @@ class Calibrated:
 
     def gates(self, max_rms_px: float) -> tuple[Gate, ...]:
         """Every check this rig has to pass."""
-        gates = self.poses.gates if self.poses else check_cameras(self.rig)
+        gates = list(self.poses.gates if self.poses else check_cameras(self.rig))
+        gates += [check_lens(lens.camera, lens.report) for lens in self.lenses.values() if lens.report and not lens.joint]
         advice = "check the board's square size and flatness, sharpness and synchronisation, and film it again"
         wanted = f"at most {max_rms_px:g} px (calibrate.max_rms_px)"
         rms = (Gate(f"RMS of {name}", px <= max_rms_px, f"{px:.2f} px", wanted, advice) for name, px in self.rms_px.items())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.intrinsics import IntrinsicsReport
+from calibration.intrinsics_report import IntrinsicsReport
 from calibration.quality import Gate, failures
 from pipeline import calibration_gallery as gallery
 from pipeline.atomic import write_atomically
@@ -44,7 +44,9 @@ def write_report(path: Path, made: Calibrated, gates: Sequence[Gate]) -> None:
         _headline(made, gates),
         _gates(gates),
         _lenses(made),
+        _choices(made),
         _detectors(made),
+        _notes(made),
         _poses(made),
         gallery.scene(made),
         gallery.uncertainty(made),
@@ -135,12 +137,33 @@ def _lenses(made: Calibrated) -> str:
 
 
 def _detectors(made: Calibrated) -> str:
-    rows = [
-        (name, figure.detector, figure.views, figure.fx_px, figure.fy_px, figure.rms_px)
-        for name, lens in made.lenses.items()
-        for figure in (lens.report.figures if lens.report else ())
-    ]
-    return _table("Corner detectors compared", ("camera", "detector", "views", "fx px", "fy px", "RMS px"), rows)
+    rows = []
+    for name, lens in made.lenses.items():
+        for f in lens.report.figures if lens.report else ():
+            without = ", ".join(view.label for view in f.dropped) or "-"
+            rows.append((name, f.detector, f.lens, f.views, f.fx_px, f.fy_px, f.rms_px, without, f.kept_fx_px))
+    columns = ("camera", "detector", "lens", "views", "fx px", "fy px", "RMS px", "outlier views", "fx px without them")
+    return _table("Corner detectors compared", columns, rows)
+
+
+def _choices(made: Calibrated) -> str:
+    rows = []
+    for name, lens in made.lenses.items():
+        choice = lens.report.choice if lens.report else None
+        for row in choice.table if choice else ():
+            figures = ["-" if np.isnan(v) else f"{v:.3f}" for v in (row.held_out_px, row.standard_error_px)]
+            rows.append((name, row.label, *figures, "chosen" if row.chosen else "", row.why))
+    columns = ("camera", "lens", "RMS of held-out views px", "standard error px", "", "why")
+    return _table("Choice of lens by cross-validation over views", columns, rows)
+
+
+def _notes(made: Calibrated) -> str:
+    rows = []
+    for name, lens in made.lenses.items():
+        shown = lens.report.coverage if lens.report else None
+        rows += [(name, str(shown))] if shown else []
+        rows += [(name, note) for note in (lens.report.notes if lens.report else ())]
+    return _table("What the views show, and what to film to improve", ("camera", "note"), rows)
 
 
 def _poses(made: Calibrated) -> str:
@@ -170,8 +193,8 @@ def views_html(made: Calibrated) -> str:
 
 def _lens_views(made: Calibrated) -> str:
     solved = {name: lens.report for name, lens in made.lenses.items() if lens.report}
-    rows = [(name, _per_view(report), ", ".join(map(str, report.suspect_views)) or "-") for name, report in solved.items()]
-    table = _table("", ("camera", "view: RMS px", "suspect views"), rows, "text")
+    rows = [(name, _per_view(report), ", ".join(v.label for v in report.dropped) or "-") for name, report in solved.items()]
+    table = _table("", ("camera", "view: RMS px", "dropped views"), rows, "text")
     return f"<details><summary>Lenses: views of {len(rows)} cameras</summary>{table}</details>" if rows else ""
 
 

@@ -38,8 +38,10 @@ class IngestConfig(Section):
 class CalibrateConfig(Section):
     """Solving or importing the rig."""
 
-    lens: Literal["brown", "rational", "fisheye"] = Field("brown", description="lens model to solve for")
-    fix_k3: bool = Field(True, description="hold the third radial coefficient of a brown lens at zero")
+    lens: Literal["auto", "brown", "rational", "fisheye"] = Field(
+        "auto", description="lens model to solve for; auto: the simplest that explains the views, by cross-validation"
+    )
+    fix_k3: bool = Field(True, description="hold the third radial coefficient of a brown lens at zero (not for auto)")
     intrinsics: Literal["solve", "import"] = Field("solve", description="solve from board images, or keep the imported rig's")
     max_rms_px: float = Field(1.5, gt=0, description="a rig with a larger reprojection RMS is refused")
     floor_instant: int | None = Field(None, ge=0, description="instant of the board clip at which the board lies on the floor")

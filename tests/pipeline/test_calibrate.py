@@ -79,6 +79,10 @@ def test_a_board_clip_gives_the_rig_that_filmed_it(tmp_path: Path, filmed: tuple
     # 0.1 px of corner noise at 1.6 m and 330 px is 0.5 mm per corner; focal length and depth go together, hence a few mm.
     assert max(error.centre_mm for error in compare_rigs(read_rig(made), filmed[1])) < 15
     assert max(error.rotation_deg for error in compare_rigs(read_rig(made), filmed[1])) < 0.3
+    assert set(made.summary["lens"].values()) == {"brown"}
+    page = (made.path / "report.html").read_text()
+    assert "Choice of lens by cross-validation over views" in page
+    assert "boards tilted by" in page
     assert set(made.summary["rms_px"]) == {"cam1", "cam2", "cam3"}
     assert max(made.summary["rms_px"].values()) < 0.3
     report = (made.path / "report.html").read_text()
@@ -95,7 +99,9 @@ def test_a_board_clip_gives_the_rig_that_filmed_it(tmp_path: Path, filmed: tuple
 def test_a_refused_rig_leaves_its_report_to_look_at(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
     store = _session(tmp_path, filmed[0])
     frames = _ingested(store)
-    with pytest.raises(StageError, match=r"exceeds calibrate\.max_rms_px=0\.01; .*pictures in .*refused\.html show where"):
+    with pytest.raises(
+        CalibrationError, match=r"RMS of cam1: .* \(calibrate\.max_rms_px\); .*pictures in .*refused\.html show where"
+    ):
         calibrate.run(store, Ref(frames), CalibrateConfig(max_rms_px=0.01))
     assert re.search(r"3 of \d+ checks failed", (tmp_path / "rig" / "refused.html").read_text())
     calibrate.run(store, Ref(frames), CONFIG)
