@@ -99,9 +99,8 @@ def test_a_board_clip_gives_the_rig_that_filmed_it(tmp_path: Path, filmed: tuple
 def test_a_refused_rig_leaves_its_report_to_look_at(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
     store = _session(tmp_path, filmed[0])
     frames = _ingested(store)
-    with pytest.raises(
-        CalibrationError, match=r"RMS of cam1: .* \(calibrate\.max_rms_px\); .*pictures in .*refused\.html show where"
-    ):
+    refused = r"RMS of cam1: .* \(calibrate\.max_rms_px\); .*pictures in .*refused\.html show where"
+    with pytest.raises(CalibrationError, match=refused):
         calibrate.run(store, Ref(frames), CalibrateConfig(max_rms_px=0.01))
     assert re.search(r"3 of \d+ checks failed", (tmp_path / "rig" / "refused.html").read_text())
     calibrate.run(store, Ref(frames), CONFIG)
