@@ -25,8 +25,10 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 # Corners of unseen views may miss the rig by this many times what they miss their own homography, or what those of seen
-# views miss the rig, or by so many px at 1920 px image width: what boards held by hand and software synchronisation leave.
-OVER_OWN, OVER_SEEN, MISS_AT_1920_PX = 4.0, 2.5, 3.0
+# views miss the rig, or by so many px at 1920 px image width: 1 beside seen views, else what hand-held boards and software
+# synchronisation leave.
+OVER_OWN, OVER_SEEN = 4.0, 2.5
+MISS_BESIDE_SEEN_PX, MISS_PX = 1.0, 3.0
 # A lens that leaves more than this of a flat board bent is the wrong lens.
 LENS_MISS_AT_1920_PX = 2.0
 # Squares are printed and measured to half a percent; beside that, four standard errors of what was measured.
@@ -64,7 +66,7 @@ def verify_rig(
         *_image_gates(rig, clean),
         *_recording_gates(rig, observations),
         *_baseline_gates(rig, baselines_m or {}),
-        *_reprojection_gates(rig, clean, board, fitted, np.zeros(len(rig)) if seen_px is None else seen_px),
+        *_reprojection_gates(rig, clean, board, fitted, seen_px),
         *_placement_gates(rig, board, fitted, np.any(corners_seen(clean), axis=2)),
         _size_gate(rig, clean, board),
     )
@@ -120,12 +122,14 @@ def _baseline_gates(rig: Rig, baselines_m: Mapping[tuple[str, str], float]) -> I
                    "measure the board's square on the print, and the distance again")  # fmt: skip
 
 
-def _reprojection_gates(rig: Rig, clean: Array, board: Board, fitted: BundleReport, seen_px: Array) -> Iterator[Gate]:
+def _reprojection_gates(rig: Rig, clean: Array, board: Board, fitted: BundleReport, seen_px: Array | None) -> Iterator[Gate]:
     lens = "its lens is another one (focus, zoom, recording mode) or the board is not flat; calibrate it again"
-    for camera, views, residual_px, seen in zip(rig.cameras, clean, fitted.residual_px, seen_px, strict=True):
+    seen = np.zeros(len(rig)) if seen_px is None else seen_px
+    floor_px = MISS_PX if seen_px is None else MISS_BESIDE_SEEN_PX
+    for camera, views, residual_px, seen_px_here in zip(rig.cameras, clean, fitted.residual_px, seen, strict=True):
         scale, own_px = max(camera.size_wh) / 1920.0, _own_miss_px(camera, views, board)
-        lens_px, limit_px = LENS_MISS_AT_1920_PX * scale, max(OVER_OWN * own_px, OVER_SEEN * seen, MISS_AT_1920_PX * scale)
-        yield _at_most(f"flat board in {camera.name}", own_px, lens_px, lens)
+        yield _at_most(f"flat board in {camera.name}", own_px, LENS_MISS_AT_1920_PX * scale, lens)
+        limit_px = max(OVER_OWN * own_px, OVER_SEEN * seen_px_here, floor_px * scale)
         yield _at_most(f"unseen views of {camera.name}", float(np.nanmedian(residual_px)), limit_px, SYNC)
 
 
