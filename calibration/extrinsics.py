@@ -26,12 +26,11 @@ from calibration.quality import (
     Gate,
     camera_statistics,
     check_image_size,
-    check_reprojection,
     failures,
 )
 from calibration.rig import Rig
+from calibration.solution_gates import solution_gates, unseen_gates
 from calibration.transforms import Rigid, rotation_angle_rad
-from calibration.verify import verify_rig
 from calibration.world import world_from_rig
 
 Array = NDArray[np.float64]
@@ -41,8 +40,6 @@ Array = NDArray[np.float64]
 # and triple its error, so decentring is let in only where the corners ask for it by more than Schwarz's criterion (1978).
 LENS_PRIOR = LensPrior(focal=0.2, centre=0.01, radial=0.5, tangent=1e-3, frozen_dist=(2, 3, 4))
 DECENTRED = (4,)
-# A camera less certain than this (of the distance to the boards; radians) is not determined by the views.
-MAX_SIGMA = 0.01
 # A board pose that turns by more than this against the refined rig was the mirrored solution.
 FLIP_RAD = np.deg2rad(10.0)
 
@@ -84,17 +81,19 @@ def calibrate_rig(
     stereo_pairs: Sequence[tuple[str, str]] = (),
     world: str = "cameras",
     lens: str = "brown",
+    start: Sequence[Camera] | None = None,
 ) -> tuple[Rig, CalibrationReport]:
     """Rig of C cameras from corners (C, F, M, 2) px, NaN unseen; F are the same instants in all cameras.
 
     intrinsics: cameras in the same order, taken as they are (their poses are ignored); None solves lenses from the same
-    views. world: see `world.world_from_rig`. A stereo pair is a rig of two. Raises CalibrationError naming the camera
-    without a board, or the groups of cameras that share no view and which pair should film the board next. Check
-    `report.failed` before the rig is used.
+    views, beginning with those of `start` where they are known roughly. world: see `world.world_from_rig`. A stereo pair is
+    a rig of two. Raises CalibrationError naming the camera without a board, or the groups of cameras that share no view and
+    which pair should film the board next. Check `report.failed` before the rig is used.
     """
     start_s = time.process_time()
     observations, labels = _checked(observations, board, sizes_wh, names)
-    cameras, lenses = _lenses(observations, board, sizes_wh, labels, intrinsics, lens)
+    cameras, lenses = _lenses(observations, board, sizes_wh, labels, intrinsics or start, lens)
+    cameras = cameras if intrinsics is not None else tuple(map(_centred, cameras))
     clean = filter_corners(observations, board, cameras)
     _require_boards(clean, labels)
     rig, edges, placed = _start(clean, board, cameras, labels)
@@ -106,7 +105,7 @@ def calibrate_rig(
         rig, bundle = refine(rig, shared, board, bundle.world_from_board, prior)
     rig, bundle = _in_world(replace(rig, stereo_pairs=tuple(stereo_pairs)), bundle, world)
     dropped = int(corners_seen(observations).sum() - corners_seen(clean).sum())
-    gates = (*_solution_gates(rig, board, bundle), *_unseen_gates(rig, observations, shared, board, bundle, prior))
+    gates = (*solution_gates(rig, board, bundle), *unseen_gates(rig, observations, shared, board, bundle, prior))
     return rig, _report(rig, bundle, gates, edges, lenses, dropped, start_s)
 
 
@@ -148,20 +147,20 @@ def _lenses(
     board: Board,
     sizes_wh: Sequence[tuple[int, int]],
     names: tuple[str, ...],
-    intrinsics: Sequence[Camera] | None,
+    known: Sequence[Camera] | None,
     lens: str,
 ) -> tuple[tuple[Camera, ...], tuple[IntrinsicsReport, ...]]:
-    if intrinsics is not None:
-        if len(intrinsics) != len(names):
-            raise CalibrationError(f"intrinsics: expected {len(names)} cameras, got {len(intrinsics)}")
-        for camera, size in zip(intrinsics, sizes_wh, strict=True):
+    if known is not None:
+        if len(known) != len(names):
+            raise CalibrationError(f"intrinsics: expected {len(names)} cameras, got {len(known)}")
+        for camera, size in zip(known, sizes_wh, strict=True):
             check_image_size(camera, size)
-        return tuple(replace(camera, name=name) for camera, name in zip(intrinsics, names, strict=True)), ()
+        return tuple(replace(camera, name=name) for camera, name in zip(known, names, strict=True)), ()
     solved = [
         calibrate_intrinsics(views, board, size, lens=lens, name=name)
         for views, size, name in zip(observations, sizes_wh, names, strict=True)
     ]
-    return tuple(_centred(camera) for camera, _ in solved), tuple(report for _, report in solved)
+    return tuple(camera for camera, _ in solved), tuple(report for _, report in solved)
 
 
 def _centred(camera: Camera) -> Camera:
@@ -223,42 +222,6 @@ def _refined(
     pairs = [(new, old) for new, old in zip(again, bundle.world_from_board, strict=True) if new is not None]
     flipped = any(old is not None and rotation_angle_rad(new.R, old.R) > FLIP_RAD for new, old in pairs)
     return refine(refined, observations, board, again, prior) if flipped else (refined, bundle)
-
-
-def _solution_gates(rig: Rig, board: Board, bundle: BundleReport) -> tuple[Gate, ...]:
-    """Gates on the adjustment itself: reprojection of what it used, and whether the views determine every camera."""
-    statistics = camera_statistics(rig.names, bundle.residual_px, bundle.used)
-    seen = np.asarray(np.any(np.isfinite(bundle.residual_px), axis=2), dtype=np.bool_)
-    poses = [pose for pose in bundle.world_from_board if pose is not None]
-    distance_m = np.median([np.linalg.norm(camera.centre_m - pose.t) for camera in rig.cameras for pose in poses])
-    variance = np.diag(bundle.pose_covariance).reshape(len(rig), 6)
-    sigma_m, sigma_rad = np.sqrt(variance[:, 3:].sum(1)), np.sqrt(variance[:, :3].sum(1))
-    certain = [
-        Gate(
-            f"certainty of {name}",
-            bool(metres <= MAX_SIGMA * distance_m and rad <= MAX_SIGMA),
-            f"1 sigma of {1e3 * metres:.1f} mm and {1e3 * rad:.1f} mrad",
-            f"at most {1e3 * MAX_SIGMA * distance_m:.0f} mm and {1e3 * MAX_SIGMA:.0f} mrad",
-            "film more views of the board with this camera and its neighbours: tilted, near and far, all over the image",
-        )
-        for name, metres, rad in zip(rig.names, sigma_m, sigma_rad, strict=True)
-    ]
-    return (*check_reprojection(rig, statistics, board, bundle.world_from_board, seen), *certain)
-
-
-def _unseen_gates(
-    rig: Rig, observations: Array, clean: Array, board: Board, bundle: BundleReport, prior: LensPrior | None
-) -> tuple[Gate, ...]:
-    """`verify_rig` on every second shared instant, of the rig solved once more from the others."""
-    instants = np.flatnonzero((corners_seen(clean).sum(2) >= MIN_CORNERS).sum(0) >= 2)
-    held = np.zeros(clean.shape[1], dtype=bool)
-    held[instants[1::2]] = True
-    seen = np.any(corners_seen(clean), axis=2)
-    if not (seen[:, held].any(1) & seen[:, ~held].any(1)).all():
-        return verify_rig(rig, observations, board)  # too few instants to spare any
-    rest = np.where(held[None, :, None, None], np.nan, clean)
-    probe, solved = refine(rig, rest, board, bundle.world_from_board, prior)
-    return verify_rig(probe, observations[:, held], board, np.nanmedian(solved.residual_px, axis=(1, 2)))
 
 
 def _in_world(rig: Rig, bundle: BundleReport, world: str) -> tuple[Rig, BundleReport]:

@@ -160,7 +160,9 @@ def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, le
     solve = partial(calibrate_rig, corners, board, sizes, session.cameras, stereo_pairs=session.stereo_pairs, world=world)
     lenses = clip_lenses(corners, board, sizes, session.cameras, lenses, config, instants)
     if all(lens.joint for lens in lenses.values()):
-        rig, report = solve(lens=joint_kind(lenses))
+        kind, cameras = joint_kind(lenses), [lenses[name].camera for name in session.cameras]
+        alike = all(camera.lens == kind for camera in cameras)
+        rig, report = solve(lens=kind, start=cameras if alike else None)
         if not bent_lenses([lens.report for lens in lenses.values() if lens.report], report.cameras):
             solved = {name: replace(lens, camera=rig[name]) for name, lens in lenses.items()}
             return Calibrated(rig, solved, report, filmed=filmed)

@@ -1,23 +1,33 @@
 """Rig calibration against the Cramer-Rao bound of the same problem, and against peers in the same run.
 
-Run: ``python -m tests.benchmarks.bench_calibration [accuracy] [peers] [order] [coverage] [growth]``, nothing named: all of it.
+Run: ``python -m tests.benchmarks.bench_calibration [accuracy] [peers] [order] [coverage] [growth]``, nothing named: all.
+Peers need an environment of their own: POSEMILL_PEERS names a Python that has aniposelib and pyceres.
 The problem (an arc of four full-HD cameras, a ChArUco board carried through 100 instants, 0.3 px noise, gross outliers) is
 `problems.py` of the shared bench. Lenses are unknown unless said otherwise, and are solved from the same views.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from calibration.board import Board
 from calibration.bundle import refine
 from calibration.extrinsics import CalibrationReport, as_made, calibrate_rig
+from calibration.planar import place_boards
+from calibration.quality import compare_rigs
 from calibration.rig import Rig
+from calibration.synthetic import moving_board, project_board, ring_rig
 from tests.benchmarks.geometry import problems, rig_of
 
 Array = NDArray[np.float64]
@@ -94,7 +104,115 @@ def accuracy(module: ModuleType, seeds: int = 5) -> None:
             print(f"{label[:32]:32}" + "".join(f"{number:8.3f}" for number in numbers), flush=True)
 
 
-PARTS = {"accuracy": accuracy}
+def peers(module: ModuleType) -> None:
+    """One problem for everybody. pyceres is given the inliers and a start near the truth: it only adjusts."""
+    python = os.environ.get("POSEMILL_PEERS")
+    if not python:
+        print("\npeers: POSEMILL_PEERS names no Python with aniposelib and pyceres; nothing compared")
+        return
+    problem = module.charuco_problem(noise=NOISE_PX, outlier=0.02, seed=0)
+    print("\npeers, 2 % gross outliers, seed 0: one thread each, mean rotation and centre errors")
+    rig, report = solve(problem)
+    told("posemill", errors(module, rig, problem), report.cpu_s, f"of which the adjustment {report.bundle.cpu_s:.2f}")
+    for tool in ("pyceres", "aniposelib"):
+        cameras, cpu_s = peer(python, tool, problem)
+        found = [{"rvec": c[:3], "t": c[3:6], "K": matrix(c[6:10]), "dist": np.array([*c[10:], 0, 0, 0])} for c in cameras]
+        figures = module.eval_rig(found, problem["cams"], problem["p"], problem["Xw"], problem["outlier"])
+        ratio = f"{cpu_s / report.cpu_s:.1f} times ours; {cpu_s / report.bundle.cpu_s:.1f} times our adjustment"
+        told(tool, figures, cpu_s, ratio)
+
+
+def told(tool: str, figures: dict[str, float], cpu_s: float, remark: str) -> None:
+    print(
+        f"{tool:12}{figures['rot_deg_mean']:8.3f} deg{figures['centre_mm_mean']:9.2f} mm{cpu_s:9.2f} CPU s  {remark}",
+        flush=True,
+    )
+
+
+def matrix(lens: Array) -> Array:
+    return np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
+
+
+def peer(python: str, tool: str, problem: dict[str, Any]) -> tuple[Array, float]:
+    rng = np.random.default_rng(0)
+    inliers = np.where(problem["outlier"][..., None], np.nan, problem["p"]) if tool == "pyceres" else problem["p"]
+    truth = rig_of(problem["cams"])
+    boards = place_boards(truth, inliers, BOARD)
+    poses = [np.full(6, np.nan) if b is None else np.concatenate([b.rvec, 1e3 * b.t]) for b in boards]
+    cams = np.stack([np.concatenate([c["rvec"], c["t"]]) for c in problem["cams"]])
+    cams[1:] += rng.normal(0, [0.01] * 3 + [20.0] * 3, (len(cams) - 1, 6))
+    lenses = np.stack([[0.99 * c.K[0, 0], 0.99 * c.K[1, 1], 959.5, 539.5, 0, 0] for c in truth.cameras])
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "problem.npz", Path(folder) / "out.npz"
+        np.savez(source, p=inliers, obj=problem["obj"], sizes=sizes(problem), cams=cams, boards=np.stack(poses), lenses=lenses)
+        script = Path(__file__).with_name("peer_calibration.py")
+        subprocess.run([python, "-W", "ignore", script, tool, source, out], check=True)
+        with np.load(out) as file:
+            return file["cameras"], float(file["cpu_s"])
+
+
+def order(module: ModuleType, seeds: int = 20) -> None:
+    """The same corners with cameras and instants in another order give the same rig."""
+    worst = 0.0
+    for seed in range(seeds):
+        problem = module.charuco_problem(noise=NOISE_PX, outlier=0.02, n_frames=40, seed=seed)
+        rng, given = np.random.default_rng(seed), rig_of(problem["cams"]).cameras
+        cameras, frames = rng.permutation(4), rng.permutation(40)
+        names = [c.name for c in given]
+        first, _ = calibrate_rig(problem["p"], BOARD, sizes(problem), names, given)
+        again, _ = calibrate_rig(
+            problem["p"][cameras][:, frames], BOARD, sizes(problem), [names[c] for c in cameras], [given[c] for c in cameras]
+        )
+        worst = max(
+            worst, *(float(np.abs(first[n].cam_from_world.matrix - again[n].cam_from_world.matrix).max()) for n in names)
+        )
+    print(f"\n{seeds} seeds, cameras and instants permuted: largest difference of any pose {worst:.1e} (rad and m)", flush=True)
+
+
+def coverage(module: ModuleType, seeds: int = 60) -> None:
+    """How often the 95 % ellipsoids of camera poses (6 numbers, against the first camera) hold the truth."""
+    for known, count in ((True, seeds), (False, seeds)):
+        held = []
+        for seed in range(count):
+            problem = module.charuco_problem(noise=NOISE_PX, outlier=0.02, n_frames=40, seed=100 + seed)
+            rig, report = solve(problem, known)
+            held += [inside(rig, problem, report, camera) for camera in range(1, 4)]
+        error = np.sqrt(0.95 * 0.05 / len(held))
+        label = "lenses known" if known else "lenses solved"
+        print(
+            f"95 % ellipsoids, {label}: hold {np.mean(held):.1%} of {len(held)} poses (sampling error {error:.1%})", flush=True
+        )
+
+
+def inside(rig: Rig, problem: dict[str, Any], report: CalibrationReport, camera: int) -> bool:
+    """Mahalanobis distance of a pose's left perturbation against chi-square of 6 degrees."""
+    truth = rig_of(problem["cams"]).cameras
+    first = rig.cameras[0].cam_from_world
+    found = rig.cameras[camera].cam_from_world @ first.inverse()
+    wanted = truth[camera].cam_from_world @ truth[0].cam_from_world.inverse()
+    error = found @ wanted.inverse()
+    delta = np.concatenate([error.rvec, error.t])
+    block = report.bundle.pose_covariance[6 * camera : 6 * camera + 6, 6 * camera : 6 * camera + 6]
+    return bool(delta @ np.linalg.solve(block, delta) < chi2.ppf(0.95, 6))
+
+
+def growth(_: ModuleType) -> None:
+    """Cost per view as cameras and instants double; the board is turned to two neighbours at a time."""
+    print("\ngrowth, lenses known: views, CPU s of everything, of the adjustment, and of the adjustment per 1,000 views")
+    for cameras, frames in ((4, 100), (8, 200), (16, 400)):
+        rig = ring_rig(cameras, arc_deg=360.0)
+        pairs = [(rig.names[k], rig.names[(k + 1) % cameras]) for k in range(cameras)]
+        seen = project_board(rig, BOARD, moving_board(rig, BOARD, frames, facing=pairs), NOISE_PX, 0.02)
+        views = int(np.isfinite(seen.observations[..., 0]).any(2).sum())
+        start = time.process_time()
+        solved, report = calibrate_rig(seen.observations, BOARD, [(1920, 1080)] * cameras, rig.names, rig.cameras)
+        total, adjust = time.process_time() - start, report.bundle.cpu_s
+        worst = max(error.centre_mm for error in compare_rigs(solved, rig))
+        print(f"{cameras:3} cameras x {frames} instants {views:6} views {total:8.2f} {adjust:8.2f} {1e3 * adjust / views:8.2f}"
+              f"   worst centre {worst:.2f} mm", flush=True)  # fmt: skip
+
+
+PARTS = {"accuracy": accuracy, "peers": peers, "order": order, "coverage": coverage, "growth": growth}
 
 
 def main() -> None:
