@@ -40,7 +40,7 @@ class Recalibration:
     before_px, after_px: median distance of the camera's pixels from where the others' points land, with the old and the new
     pose; rotation_mrad, translation_mm (of the centre) from the old pose to the new with 1 sigma in the least certain
     direction; pose_covariance (6, 6) of a left perturbation (rotation rad, translation m) of cam_from_world, from the Hessian
-    at the solution, the other cameras taken as exact.
+    at the solution and how the residuals of one column of points hang together, the other cameras taken as exact.
     """
 
     camera: str
@@ -68,12 +68,12 @@ def recalibrate(
     line, or when they do not determine the pose otherwise.
     """
     index = _index(rig, name)
-    points_m, seen_px, weights = _points(rig, index, xy_px, weight, threshold_px)
+    points_m, seen_px, weights, column = _points(rig, index, xy_px, weight, threshold_px)
     old = rig.cameras[index]
     _check_extent(name, points_m)
     start = _resected(old, points_m, seen_px)
-    solved, near, sigma_px = _solved(start, points_m, seen_px, weights)
-    covariance = _covariance(solved, points_m[near], weights[near]) * sigma_px**2
+    solved, near = _solved(start, points_m, seen_px, weights)
+    covariance = _covariance(solved, points_m[near], seen_px[near], weights[near], column[near])
     report = _report(old, solved, points_m, seen_px, int(near.sum()), covariance)
     _check_sigma(report)
     return standing_at(rig, name, solved.cam_from_world, covariance), report
@@ -91,10 +91,12 @@ def _index(rig: Rig, name: str) -> int:
 
 def _points(
     rig: Rig, index: int, xy_px: ArrayLike, weight: ArrayLike | None, threshold_px: float
-) -> tuple[Array, Array, Array]:
-    """Points (N, 3) in m that two others or more agree on, their pixels (N, 2) in the camera and weights (N,)."""
+) -> tuple[Array, Array, Array, NDArray[np.int64]]:
+    """Points (N, 3) in m that two others or more agree on, their pixels (N, 2) in the camera, weights (N,) and columns (N,):
+    which of the points of an instant."""
     given = np.asarray(xy_px, dtype=np.float64)
     flat = None if weight is None else np.asarray(weight, dtype=np.float64)
+    columns = given.shape[2] if given.ndim == 4 else given.shape[1] if given.ndim == 3 else 0
     if given.ndim == 4:
         given = given.reshape(len(given), -1, 2)
         flat = None if flat is None else flat.reshape(len(flat), -1)
@@ -114,7 +116,7 @@ def _points(
     used = None if found.used is None else found.used[:, known]
     points = Points3D(found.xyz_m[known], found.error_px[known], found.n_views[known], used=used)
     refined = refine_points(others, xy[rest][:, agreed], points, w[rest][:, agreed])
-    return refined.xyz_m, xy[index][agreed], w[index][agreed]
+    return refined.xyz_m, xy[index][agreed], w[index][agreed], agreed % columns
 
 
 def _check_extent(name: str, points_m: Array) -> None:
@@ -151,8 +153,8 @@ def _median_px(camera: Camera, points_m: Array, seen_px: Array) -> float:
     return float(np.median(np.nan_to_num(away, nan=np.inf)))
 
 
-def _solved(start: Camera, points_m: Array, seen_px: Array, weights: Array) -> tuple[Camera, NDArray[np.bool_], float]:
-    """The camera fitted, which points (N,) it was fitted to at last, and sigma per coordinate in px at weight 1."""
+def _solved(start: Camera, points_m: Array, seen_px: Array, weights: Array) -> tuple[Camera, NDArray[np.bool_]]:
+    """The camera fitted, and which points (N,) it was fitted to at last."""
     width_px = max(_median_px(start, points_m, seen_px) / RAYLEIGH_MEDIAN, 1e-3)
     rough = _fitted(start, _residuals(start, points_m, seen_px, weights), "soft_l1", width_px)
     sigma_px = max(_median_px(rough, points_m, seen_px) / RAYLEIGH_MEDIAN, 1e-6)
@@ -164,9 +166,7 @@ def _solved(start: Camera, points_m: Array, seen_px: Array, weights: Array) -> t
             f"{MIN_POINTS}; is it the same recording, and is the camera's lens still set as it was calibrated?"
         )
     residuals = _residuals(rough, points_m[near], seen_px[near], weights[near])
-    solved = _fitted(rough, residuals, "linear", 1.0)
-    squared = float((_residuals(solved, points_m[near], seen_px[near], weights[near])(np.zeros(6)) ** 2).sum())
-    return solved, near, float(np.sqrt(squared / max(2 * near.sum() - 6, 1)))
+    return _fitted(rough, residuals, "linear", 1.0), near
 
 
 def _residuals(camera: Camera, points_m: Array, seen_px: Array, weights: Array) -> Callable[[Array], Array]:
@@ -189,11 +189,22 @@ def _fitted(camera: Camera, residuals: Callable[[Array], Array], loss: str, widt
     return _stepped(camera, found.x)
 
 
-def _covariance(camera: Camera, points_m: Array, weights: Array) -> Array:
-    """(6, 6) inverse Hessian of half the squared residuals, at noise of 1 px per coordinate and weight 1."""
-    residuals = _residuals(camera, points_m, np.zeros((len(points_m), 2)), weights)
+def _covariance(camera: Camera, points_m: Array, seen_px: Array, weights: Array, column: NDArray[np.int64]) -> Array:
+    """(6, 6) inverse Hessian of half the squared residuals times their variance, widened as far as the residuals of one column
+    hang together: a joint that a detector sees beside its place is seen there in every frame (Liang & Zeger 1986, as a scalar).
+    """
+    residuals = _residuals(camera, points_m, seen_px, weights)
+    left = residuals(np.zeros(6))
     J = np.stack([(residuals(1e-6 * unit) - residuals(-1e-6 * unit)) / 2e-6 for unit in np.eye(6)], axis=1)
-    return np.asarray(np.linalg.pinv(J.T @ J))
+    variance = (left @ left) / max(len(left) - 6, 1)
+    inverse = np.asarray(np.linalg.pinv(J.T @ J))
+    pull = (J * left[:, None]).reshape(-1, 2, 6).sum(1)
+    groups, member = np.unique(column, return_inverse=True)
+    pulls = np.zeros((len(groups), 6))
+    np.add.at(pulls, member, pull)
+    few = len(groups) / max(len(groups) - 6, 1)  # six unknowns take that much of the pull away
+    together = few * np.trace(inverse @ (pulls.T @ pulls)) / (6 * max(variance, 1e-12))
+    return np.asarray(inverse * variance * max(1.0, float(together)))
 
 
 def _report(old: Camera, new: Camera, points_m: Array, seen_px: Array, used: int, covariance: Array) -> Recalibration:
