@@ -196,15 +196,15 @@ def _covariance(camera: Camera, points_m: Array, seen_px: Array, weights: Array,
     residuals = _residuals(camera, points_m, seen_px, weights)
     left = residuals(np.zeros(6))
     J = np.stack([(residuals(1e-6 * unit) - residuals(-1e-6 * unit)) / 2e-6 for unit in np.eye(6)], axis=1)
-    variance = (left @ left) / max(len(left) - 6, 1)
+    variance = float(left @ left) / max(len(left) - 6, 1)
     inverse = np.asarray(np.linalg.pinv(J.T @ J))
     pull = (J * left[:, None]).reshape(-1, 2, 6).sum(1)
     groups, member = np.unique(column, return_inverse=True)
     pulls = np.zeros((len(groups), 6))
     np.add.at(pulls, member, pull)
     few = len(groups) / max(len(groups) - 6, 1)  # six unknowns take that much of the pull away
-    together = few * np.trace(inverse @ (pulls.T @ pulls)) / (6 * max(variance, 1e-12))
-    return np.asarray(inverse * variance * max(1.0, float(together)))
+    together = few * float(np.trace(inverse @ (pulls.T @ pulls))) / (6.0 * max(variance, 1e-12))
+    return np.asarray(inverse * variance * max(1.0, together))
 
 
 def _report(old: Camera, new: Camera, points_m: Array, seen_px: Array, used: int, covariance: Array) -> Recalibration:
