@@ -185,7 +185,7 @@ def recalibrate(
     preset: PresetOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Solve a bumped camera's pose anew from the people that the others see; the rig goes to a new file."""
+    """Solve a bumped camera anew from people whom the others see walking all over its view; the rig goes to a new file."""
     with answering(as_json) as answer:
         from pipeline.recalibrate import recalibrate_camera
 
