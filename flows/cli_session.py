@@ -202,3 +202,28 @@ def status(
         counts = {state: sum(at.state == state for at in standings) for state in ("done", "stale", "missing", "failed")}
         answer.values |= {"session": str(session), **counts, "steps": [asdict(at) for at in standings]}
         answer.show(standings_table(standings), ", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+def recalibrate(
+    session: SessionArgument,
+    clip: Annotated[str, typer.Option("--clip", help="A finished clip that shows people after the bump.")],
+    camera: Annotated[str, typer.Option("--camera", metavar="NAME", help="The camera that was bumped.")],
+    since: Annotated[
+        float | None, typer.Option("--since", metavar="SECONDS", help="Look from here on; default: its last bump told.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.yaml", help="New file; default: below rig/.")] = None,
+    settings: SetOption = [],  # noqa: B006
+    preset: PresetOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Solve a bumped camera anew from people whom the others see walking all over its view; the rig goes to a new file."""
+    with answering(as_json) as answer:
+        from pipeline.recalibrate import recalibrate_camera
+
+        made = recalibrate_camera(session, clip, camera, since, out, preset, settings)
+        figures = {name: value for name, value in asdict(made.solved).items() if name != "pose_covariance"}
+        answer.values |= {"rig": str(made.file), "clip": clip, "since_s": made.since_s, "instants": made.instants, **figures}
+        answer.show(rows_table([{"figure": name, "value": value} for name, value in figures.items()]))
+        answer.show(f"people at {made.instants} instants of {clip} since {made.since_s:.3f} s; the rig is written: {made.file}")
+        answer.show("the solved rig of this session is as it was; footage filmed since the bump takes the new one:")
+        answer.show(f"  posemill new NEW_SESSION --rig {made.file} --camera NAME=SOURCE ...")

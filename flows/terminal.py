@@ -158,6 +158,8 @@ def say_step(step: Step) -> None:
     if not step.skipped:
         name = " ".join(word for word in (step.stage, step.clip, step.part) if word)
         say(f"{name}: {step.rows} rows in {step.wall_s:.1f} s")
+        if warning := step.summary.get("warning"):
+            say(f"{name}: warning: {warning}")
 
 
 def step_values(steps: Sequence[Step]) -> list[dict[str, Any]]:

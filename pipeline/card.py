@@ -119,7 +119,9 @@ def _making(clips: Sequence[Ref], counts: Counts) -> str:
         f"- rig: {_figures(artefact.summary)}"
         for artefact in {clip.only("calibrate").digest: clip.only("calibrate") for clip in clips}.values()
     ]
-    lines += [f"- 3D joints, {clip.clip}: {_figures(clip.only('reconstruct').summary)}" for clip in clips]
+    for clip in clips:
+        told = {name: value for name, value in clip.only("reconstruct").summary.items() if name != "bumps"}
+        lines.append(f"- 3D joints, {clip.clip}: {_figures(told)}")  # of bumps the warning speaks, in words
     lines += [f"- generated images: {name} ({count})" for name, count in sorted(counts.generators.items()) if count]
     return "## How it was made\n\n" + "\n".join(lines)
 

@@ -89,6 +89,9 @@ class ReconstructConfig(Section):
     min_joints: int = Field(5, ge=1, description="joints needed for a skeleton")
     max_step_m: float = Field(0.5, gt=0, description="a person moves at most this far between two instants, in m")
     max_gap_ms: float = Field(500.0, ge=0, description="a person keeps the identity through a gap of up to this, in ms")
+    bump_share: float = Field(
+        0.003, gt=0, lt=1, description="a bump that shifts a camera's image less is not told, as a share of the longer side"
+    )
 
 
 class AuditConfig(Section):

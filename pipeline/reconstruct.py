@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from calibration.rig import Rig
 from calibration.triangulate import triangulate_robust
 from pipeline.association import Views, Whole, associate, pack, with_mirrored
+from pipeline.bumps import Instant, bump_figures, clip_bumps
 from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.progress import progress
@@ -19,13 +20,11 @@ from pipeline.store import Ref, Store
 from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows, write_rows
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
-VERSION = "1"
+VERSION = "2"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 # Instants handled at once: enough to fill numpy's loops, few enough that memory does not grow with the recording.
 CHUNK = 32
-# One instant: its time, and who each camera of the rig saw then (None: nobody).
-Instant = tuple[int, Sequence[Poses2D | None]]
 
 
 def reconstruct(rig: Rig, instants: Iterable[Instant], config: ReconstructConfig) -> Iterator[Skeletons3D]:
@@ -139,11 +138,14 @@ def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
     times = instants_of(ref.only("ingest").path)
     skeletons: list[Skeletons3D] = []
     with progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:
-        for instant in reconstruct(rig, _instants(times, list(seen.values())), config):
+        for instant in reconstruct(rig, instants_seen(times, list(seen.values())), config):
             skeletons.append(instant)
             advance(1)
     rows = list(skeletons3d_rows(skeletons))
-    return slot.commit(lambda path: write_rows(path, rows, SKELETONS3D), len(rows), summarise(rig, skeletons))
+    min_shift_px = config.bump_share * max(max(camera.size_wh) for camera in rig.cameras)
+    bumps = clip_bumps(rig, instants_seen(times, list(seen.values())), skeletons, min_shift_px)
+    figures = summarise(rig, skeletons) | bump_figures(bumps)
+    return slot.commit(lambda path: write_rows(path, rows, SKELETONS3D), len(rows), figures)
 
 
 def summarise(rig: Rig, skeletons: Sequence[Skeletons3D]) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def summarise(rig: Rig, skeletons: Sequence[Skeletons3D]) -> dict[str, Any]:
     return figures
 
 
-def _instants(times: Sequence[int], artefacts: Sequence[Artefact]) -> Iterator[Instant]:
+def instants_seen(times: Sequence[int], artefacts: Sequence[Artefact]) -> Iterator[Instant]:
     """Poses of every instant, read as they are needed; poses at no instant are left out."""
     streams = [_poses(artefact) for artefact in artefacts]
     heads = [next(stream, None) for stream in streams]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from calibration.formats import save_rig
+from calibration.rig import Rig
 from pipeline.config import AuditConfig, ReconstructConfig
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
@@ -48,6 +50,19 @@ def made_session(root: Path, noise_px: float = 0.3, audit_config: AuditConfig | 
     return store, Ref((*ref.inputs, made))
 
 
+def made_clip(root: Path, rig: Rig, seen: Sequence[Sequence[Poses2D | None]]) -> tuple[Store, Ref]:
+    """A session whose one clip, `walk`, is ingested, calibrated and detected: what reconstruct gets. No images."""
+    clip = Clip(name="walk", sources={name: Source(path=f"raw/{name}") for name in rig.names})
+    save_session(Session(name="demo", cameras=rig.names, clips=(clip,)), root)
+    (root / "rig" / "r").mkdir(parents=True)
+    save_rig(rig, root / "rig" / "r" / "rig.yaml")
+    calibrate = Artefact("calibrate", root / "rig" / "r", "rig", len(rig), {"rms_px": 0.2})
+    size_wh = rig.cameras[0].size_wh
+    ingest = _ingest(root, rig.names, len(seen), size_wh)
+    detects = tuple(_detect(root, name, [views[c] for views in seen]) for c, name in enumerate(rig.names))
+    return Store(root), Ref((ingest, calibrate, *detects), "walk")
+
+
 def _small(camera):
     """The same view in images of a third of the size."""
     from dataclasses import replace
@@ -83,18 +98,18 @@ def _write_images(root: Path, cameras: tuple[str, ...]) -> None:
             cv2.imwrite(str(root / "raw" / camera / f"{f:04d}.png"), image)
 
 
-def _ingest(root: Path, cameras: tuple[str, ...]) -> Artefact:
+def _ingest(root: Path, cameras: tuple[str, ...], instants: int = INSTANTS, size_wh: tuple[int, int] = SIZE_WH) -> Artefact:
     (root / "clips" / "walk").mkdir(parents=True)
     path = root / "clips" / "walk" / "ingest-0.parquet"
     rows = [
         {
             "instant": f, "t_ns": time_ns(f), "camera": camera, "frame_index": f, "frame_t_ns": time_ns(f),
-            "width_px": SIZE_WH[0], "height_px": SIZE_WH[1],
+            "width_px": size_wh[0], "height_px": size_wh[1],
         }
-        for f in range(INSTANTS) for camera in cameras
+        for f in range(instants) for camera in cameras
     ]  # fmt: skip
     write_rows(path, rows, FRAMES)
-    figures = {"size_wh": dict.fromkeys(cameras, list(SIZE_WH)), "image_origin_px": {}, "image_scale": {}}
+    figures = {"size_wh": dict.fromkeys(cameras, list(size_wh)), "image_origin_px": {}, "image_scale": {}}
     return Artefact("ingest", path, "frames", len(rows), figures)
 
 
