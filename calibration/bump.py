@@ -36,6 +36,8 @@ MOST_CHANGES = 20
 # Where even the two views that agree best miss each other by more (1 sigma), as with a weak detector, nothing is told: there
 # five false bumps of 90 to 760 px were found in 100 frames of Pose2Sim's balancing trial (14 px between the best two views).
 MAX_NOISE_PX = 12.0
+# A camera turned further than 20 degrees no longer shows what the others do: such a fit is made of wrong matches.
+MAX_TURN_MRAD = 350.0
 # Half the frames that a change may take which is no bump: drifts, and people who walk past what a lens model leaves over.
 SLOW_FRAMES = (10, 30, 90)
 # How far the first guess of the frame may be off, and is then looked for by likelihood.
@@ -101,7 +103,8 @@ def find_bumps(
             continue
         size = measure(rig, views, tracks, camera, number)
         step = _step_at(views, tracks, camera, number)
-        believed = size.explains or len(rig) == 2  # of two cameras, points lie between what both say
+        # Of two cameras, points lie between what both say and explain nothing.
+        believed = size.rotation_mrad <= MAX_TURN_MRAD and (size.explains or len(rig) == 2)
         if believed and size.shift_px >= min_shift_px and step.significance >= 1.0:
             frame = int(told[tracks.starts[camera][number]])
             found.append(_bump(rig, camera, frame, int(times[frame]), size, step))
