@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,40 @@ def test_unknown_lenses_are_solved_from_the_same_views() -> None:
     assert rotation_deg < 0.3
     assert len(report.lenses) == 4
     assert all(abs(a.K[0, 0] / b.K[0, 0] - 1) < 0.005 for a, b in zip(solved.cameras, rig.cameras, strict=True))
+
+
+def test_lenses_are_centred_unless_the_corners_say_otherwise() -> None:
+    rig, truth = _problem(frames=60)
+    centred, _ = calibrate_rig(truth.observations, BOARD, SIZES)
+    assert all((camera.dist[2:4] == 0).all() for camera in centred.cameras)
+    bent = Rig(tuple(replace(c, dist=c.dist + [0, 0, 3e-3, -2e-3, 0]) for c in rig.cameras))
+    seen = project_board(bent, BOARD, truth.world_from_board, 0.3)
+    solved, report = calibrate_rig(seen.observations, BOARD, SIZES)
+    assert solved.lens_covariance is not None and not report.failed
+    for camera, block in zip(solved.cameras, solved.lens_covariance, strict=True):
+        sigma = np.sqrt(np.diag(block)[6:8])  # fx, fy, cx, cy, k1, k2, p1, p2
+        assert np.abs(camera.dist[2:4] - [3e-3, -2e-3]).max() < max(5 * sigma.max(), 1e-3)
+        assert np.abs(camera.dist[2:4]).max() > 1e-3
+
+
+def test_the_covariance_of_solved_lenses_covers_their_errors() -> None:
+    rig, truth = _problem(frames=60)
+    solved, _ = calibrate_rig(truth.observations, BOARD, SIZES)
+    assert solved.lens_covariance is not None
+    for camera, block, known in zip(solved.cameras, solved.lens_covariance, rig.cameras, strict=True):
+        error_px = (camera.K - known.K)[[0, 1, 0, 1], [0, 1, 2, 2]]
+        assert (np.abs(error_px) < 5 * np.sqrt(np.diag(block)[:4])).all()
+
+
+def test_lenses_known_roughly_lead_to_the_same_rig() -> None:
+    rig, truth = _problem(frames=40)
+    alone, _ = calibrate_rig(truth.observations, BOARD, SIZES)
+    rough = [replace(c, K=c.K * [[1.02, 1, 1], [1, 0.99, 1], [1, 1, 1]], dist=np.zeros(5)) for c in rig.cameras]
+    helped, report = calibrate_rig(truth.observations, BOARD, SIZES, start=rough)
+    assert not report.lenses
+    for a, b in zip(alone.cameras, helped.cameras, strict=True):
+        assert np.abs(a.cam_from_world.matrix - b.cam_from_world.matrix).max() < 2e-4
+        assert a.K[0, 0] == pytest.approx(b.K[0, 0], abs=0.1)
 
 
 def test_a_chain_of_adjacent_pairs_is_enough() -> None:
