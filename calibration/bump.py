@@ -47,25 +47,16 @@ LOSSES: tuple[Weigh, ...] = (huber, bisquare)
 
 @dataclass(frozen=True, eq=False)
 class Bump:
-    """A camera that stands elsewhere from `frame` (t_ns) on.
+    """A camera that stands elsewhere from `frame` (t_ns) on, by `size`.
 
-    rotation_mrad and translation_mm (of the camera's centre; NaN where the points do not tell it) with 1 sigma each; shift_px
-    by how much points move in its image, median, with 1 sigma; error_px median distance of its pixels after the bump from where
-    the points land that the others see, with the pose before it; significance: the likelihood ratio over the one that a report
-    needs (1 or more). suspects: the cameras it may have been, `camera` first; more than one where the points do not tell,
-    always so with two cameras.
+    significance: the likelihood ratio over the one that a report needs (1 or more). suspects: the cameras it may have been,
+    `camera` first; more than one where the points do not tell, always so with two cameras.
     """
 
     camera: str
     t_ns: int
     frame: int
-    rotation_mrad: float
-    rotation_sigma_mrad: float
-    translation_mm: float
-    translation_sigma_mm: float
-    shift_px: float
-    shift_sigma_px: float
-    error_px: float
+    size: Size
     significance: float
     suspects: tuple[str, ...]
 
@@ -252,13 +243,7 @@ def _bump(rig: Rig, camera: int, frame: int, t_ns: int, size: Size, step: _Step)
         camera=rig.names[camera],
         t_ns=t_ns,
         frame=frame,
-        rotation_mrad=size.rotation_mrad,
-        rotation_sigma_mrad=size.rotation_sigma_mrad,
-        translation_mm=size.translation_mm,
-        translation_sigma_mm=size.translation_sigma_mm,
-        shift_px=size.shift_px,
-        shift_sigma_px=size.shift_sigma_px,
-        error_px=size.error_px,
+        size=size,
         significance=step.significance,
         suspects=(rig.names[camera], *(rig.names[c] for c in suspects if c != camera)),
     )

@@ -27,9 +27,11 @@ STEP = 1e-5  # rad and m, of the numerical derivative of the shift
 
 @dataclass(frozen=True)
 class Size:
-    """A change of pose, fields as in `Bump`; the sigma of a rotation or translation is that of its least certain direction.
+    """A change of a camera's pose: how far it turned and its centre moved (NaN where the points do not tell it), 1 sigma each
+    of the least certain direction.
 
-    rest_px: as error_px, with the pose after the change.
+    shift_px: by how much points move in its image, median, with 1 sigma. error_px and rest_px: median distance of its pixels
+    after the change from where the points land that the others see, with the pose before it and with the pose after it.
     """
 
     rotation_mrad: float

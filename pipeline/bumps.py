@@ -96,8 +96,8 @@ def bump_figures(bumps: Sequence[Bump]) -> dict[str, Any]:
         {
             "camera": " or ".join(bump.suspects),
             "time_s": round(bump.t_ns / 1e9, 3),
-            "shift_px": round(bump.shift_px, DIGITS),
-            "rotation_mrad": round(bump.rotation_mrad, DIGITS),
+            "shift_px": round(bump.size.shift_px, DIGITS),
+            "rotation_mrad": round(bump.size.rotation_mrad, DIGITS),
             "significance": round(bump.significance, DIGITS),
         }
         for bump in bumps

@@ -60,10 +60,10 @@ def main() -> None:
         if near:
             late.append(abs(near[0].frame - frame))
             right.append(near[0].camera == name)
-            off_px.append(abs(near[0].shift_px - size_px[-1]) / size_px[-1])
+            off_px.append(abs(near[0].size.shift_px - size_px[-1]) / size_px[-1])
         alone.append(len(bumps) <= 1)
         if not near or len(bumps) > 1:
-            told = [(bump.camera, bump.frame, round(bump.shift_px, 1)) for bump in bumps]
+            told = [(bump.camera, bump.frame, round(bump.size.shift_px, 1)) for bump in bumps]
             print(f"  seed {seed}: {name} {frame} {size_px[-1]:.1f} px: {told}")
     size = np.array(size_px)
     for low, high in ((2, 3), (3, 5), (5, 100)):

@@ -32,11 +32,11 @@ def test_a_bump_is_told_with_camera_time_and_size(shift_px: float) -> None:
     assert abs(bump.frame - 120) <= 2
     assert bump.t_ns == bump.frame * STEP_NS
     # The points need not be those that the knock was measured at: nearer or further ones shift by up to a quarter more or less.
-    assert abs(bump.shift_px - shift_px) < 0.25 * shift_px + 4 * bump.shift_sigma_px
+    assert abs(bump.size.shift_px - shift_px) < 0.25 * shift_px + 4 * bump.size.shift_sigma_px
     turned_mrad = 1e3 * np.linalg.norm(Rigid.from_matrix((pose @ RIG["cam3"].cam_from_world.inverse()).matrix).rvec)
-    assert abs(bump.rotation_mrad - turned_mrad) < 4 * bump.rotation_sigma_mrad
+    assert abs(bump.size.rotation_mrad - turned_mrad) < 4 * bump.size.rotation_sigma_mrad
     moved_mm = 1e3 * np.linalg.norm(pose.inverse().t - RIG["cam3"].centre_m)
-    assert abs(bump.translation_mm - moved_mm) < 4 * bump.translation_sigma_mm
+    assert abs(bump.size.translation_mm - moved_mm) < 4 * bump.size.translation_sigma_mm
     assert bump.significance > 1.0
 
 
@@ -69,7 +69,7 @@ def test_three_cameras_tell_which_one_and_two_cannot() -> None:
     pair = rig.subset(["cam1", "cam2"])
     [bump] = _found(pair, {"cam2": {90: knock(pair["cam2"], 15.0, seed=1)}}, seed=2)
     assert set(bump.suspects) == {"cam1", "cam2"}
-    assert np.isnan(bump.translation_mm)  # along the line between two cameras nothing tells it
+    assert np.isnan(bump.size.translation_mm)  # along the line between two cameras nothing tells it
     assert abs(bump.frame - 90) <= 2
 
 
