@@ -35,7 +35,7 @@ LENS_MISS_AT_1920_PX = 2.0
 SIZE_TOLERANCE, SIZE_SIGMAS = 0.005, 4.0
 # Lenses sit within a few percent of the middle of their sensor; a crop that was not told moves this point further.
 CENTRE_SHARE = 0.12
-# Corners that never leave one quarter of the image (and a margin) belong to smaller images than was said.
+# Corners all over the top left quarter of the image (and a margin), and nowhere else, belong to smaller images than was said.
 QUARTER = 0.55
 # Two cameras whose corners agree to this all the time were given one recording.
 SAME_PX = 0.5
@@ -88,7 +88,7 @@ def _image_gates(rig: Rig, clean: Array) -> Iterator[Gate]:
         xy_px = views[corners_seen(views)]
         low, high = xy_px.min(0) / camera.size_wh, xy_px.max(0) / camera.size_wh
         outside = bool((low < -0.01).any() or (high > 1.01).any())
-        quarter = bool((high < QUARTER).all())
+        quarter = bool((high < QUARTER).all() and (low < 0.5 * QUARTER).all())
         found = f"corners from {low[0]:.0%}, {low[1]:.0%} to {high[0]:.0%}, {high[1]:.0%} of the image"
         advice = (
             f"the images may not be {camera.size_wh[0]}x{camera.size_wh[1]}; if they are, film the board all over the image"
