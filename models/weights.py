@@ -72,6 +72,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {k: json.loads(v) for k, v in header.items() if k not in ("format", "sha256")}
 
 
+def ship_weights(source: Path, target: Path, **about: Any) -> None:
+    """Write trained weights in 16 bits, which halves them, with what a user must know beside what training recorded.
+
+    about: `licence` (what the weights may be used for) and `inference` (options of the detector that was measured), JSON-able.
+    """
+    tensors, recorded = load_tensors(source)
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    save_tensors(target, halved, {**recorded, **about})
+
+
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     """Hash over names, types, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()

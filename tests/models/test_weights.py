@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.weights import WeightsError, load_tensors, save_tensors, tensors_sha256
+from models.weights import WeightsError, load_tensors, save_tensors, ship_weights, tensors_sha256
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(7)}
 
@@ -49,3 +49,13 @@ def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
     assert load_file(tmp_path / "foreign.safetensors")
     with pytest.raises(WeightsError, match="not weights of this project"):
         load_tensors(tmp_path / "foreign.safetensors")
+
+
+def test_shipped_weights_are_halved_and_say_what_they_may_be_used_for(tmp_path: Path) -> None:
+    tensors = {"a": torch.linspace(0, 1, 7), "steps": torch.tensor(3)}
+    save_tensors(tmp_path / "run.safetensors", tensors, {"step": 5})
+    ship_weights(tmp_path / "run.safetensors", tmp_path / "shipped.safetensors", licence="research use only")
+    found, about = load_tensors(tmp_path / "shipped.safetensors")
+    assert found["a"].dtype == torch.float16 and torch.allclose(found["a"].float(), tensors["a"], atol=1e-3)
+    assert found["steps"].dtype == torch.int64
+    assert about == {"step": 5, "licence": "research use only"}
