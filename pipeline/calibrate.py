@@ -191,17 +191,17 @@ def _size_of(lens: Lens | None, frames: Artefact, name: str) -> tuple[int, int]:
 def _check(made: Calibrated, config: CalibrateConfig, report: Path) -> None:
     """Gates a rig must pass before anything is built on it; of one that does not, `report` is left to look at."""
     try:
-        require(made.gates(config.max_rms_px))
+        require(made.gates(config))
     except CalibrationError as error:
         report.parent.mkdir(parents=True, exist_ok=True)
-        write_report(report, made, made.gates(config.max_rms_px))
+        write_report(report, made, made.gates(config))
         raise CalibrationError(f"{error}; the pictures in {report} show where") from error
     report.unlink(missing_ok=True)
 
 
 def _summary(made: Calibrated, config: CalibrateConfig) -> dict[str, Any]:
     reports = {name: lens.report for name, lens in made.lenses.items() if lens.report}
-    gates = made.gates(config.max_rms_px)
+    gates = made.gates(config)
     return {
         "cameras": len(made.rig),
         "gates": f"{len(gates) - len(failures(gates))} of {len(gates)} passed",
@@ -219,4 +219,4 @@ def _summary(made: Calibrated, config: CalibrateConfig) -> dict[str, Any]:
 def _write(folder: Path, made: Calibrated, config: CalibrateConfig) -> None:
     folder.mkdir(parents=True)
     save_rig(made.rig, folder / "rig.yaml")
-    write_report(folder / REPORT, made, made.gates(config.max_rms_px))
+    write_report(folder / REPORT, made, made.gates(config))

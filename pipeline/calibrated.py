@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,9 @@ from calibration.lens_gates import check_lens
 from calibration.quality import Gate, check_cameras
 from calibration.rig import Rig
 from calibration.uncertainty import joint_point_covariance, point_covariance, worst_sigma_m
+from calibration.verify import distance_gates
+from pipeline.config import CalibrateConfig
+from pipeline.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +78,22 @@ class Calibrated:
             return worst_sigma_m(point_covariance(self.rig, xyz_m, noise_px))
         return worst_sigma_m(joint_point_covariance(self.rig, xyz_m, self.poses.bundle.joint_covariance, noise_px))
 
-    def gates(self, max_rms_px: float) -> tuple[Gate, ...]:
-        """Every check this rig has to pass."""
-        gates = list(self.poses.gates if self.poses else check_cameras(self.rig))
+    def gates(self, config: CalibrateConfig) -> tuple[Gate, ...]:
+        """Every check this rig has to pass. Raises InputError for a measured distance between cameras it does not have."""
+        gates = [*(self.poses.gates if self.poses else check_cameras(self.rig)), *self._distance_gates(config.distances_m)]
         gates += [check_lens(lens.camera, lens.report) for lens in self.lenses.values() if lens.report and not lens.joint]
         advice = "check the board's square size and flatness, sharpness and synchronisation, and film it again"
-        wanted = f"at most {max_rms_px:g} px (calibrate.max_rms_px)"
-        rms = (Gate(f"RMS of {name}", px <= max_rms_px, f"{px:.2f} px", wanted, advice) for name, px in self.rms_px.items())
+        limit_px, wanted = config.max_rms_px, f"at most {config.max_rms_px:g} px (calibrate.max_rms_px)"
+        rms = (Gate(f"RMS of {name}", px <= limit_px, f"{px:.2f} px", wanted, advice) for name, px in self.rms_px.items())
         return (*gates, *rms)
+
+    def _distance_gates(self, distances_m: Mapping[str, float]) -> Iterator[Gate]:
+        pairs = {tuple(text.split("+")): metres for text, metres in distances_m.items()}
+        for pair, metres in pairs.items():
+            if len(pair) != 2 or not set(pair) <= set(self.rig.names) or not metres > 0:
+                known = ", ".join(self.rig.names)
+                raise InputError(
+                    f"calibrate.distances_m: expected two cameras of {known} and metres, as left+right: 0.12, got "
+                    f"{'+'.join(pair)}: {metres}"
+                )
+        return distance_gates(self.rig, {(pair[0], pair[1]): metres for pair, metres in pairs.items()})

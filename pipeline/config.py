@@ -44,6 +44,10 @@ class CalibrateConfig(Section):
     fix_k3: bool = Field(True, description="hold the third radial coefficient of a brown lens at zero (not for auto)")
     intrinsics: Literal["solve", "import"] = Field("solve", description="solve from board images, or keep the imported rig's")
     max_rms_px: float = Field(1.5, gt=0, description="a rig with a larger reprojection RMS is refused")
+    distances_m: dict[str, float] = Field(
+        {},
+        description="measured distances between cameras in m, as {left+right: 0.12}; a rig that differs is refused",
+    )
     floor_instant: int | None = Field(None, ge=0, description="instant of the board clip at which the board lies on the floor")
     max_instants: int = Field(120, ge=2, description="instants of the board clip to search for corners, evenly spread")
 

@@ -49,8 +49,8 @@ def test_a_rig_of_another_size_is_told_by_the_squares_alone(filmed: tuple[Rig, n
 def test_a_measured_distance_between_cameras_is_held_against_the_rig(filmed: tuple[Rig, np.ndarray]) -> None:
     rig, observations = filmed
     true_m = float(np.linalg.norm(rig["cam1"].centre_m - rig["cam2"].centre_m))
-    for measured_m, wrong in ((true_m, []), (1.05 * true_m, ["distance from cam1 to cam2"])):
-        assert failed(verify_rig(rig, observations, BOARD, baselines_m={("cam1", "cam2"): measured_m})) == wrong
+    for told_m, wrong in ((true_m, []), (1.05 * true_m, ["distance from cam1 to cam2"])):
+        assert failed(verify_rig(rig, observations, BOARD, measured_m={("cam1", "cam2"): told_m})) == wrong
 
 
 def test_one_camera_that_was_turned_is_named(filmed: tuple[Rig, np.ndarray]) -> None:

@@ -12,13 +12,14 @@ from calibration.board import Board, find_corners
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.formats import load_rig, save_rig
-from calibration.quality import compare_rigs
+from calibration.quality import compare_rigs, failures
 from calibration.rig import Rig
 from calibration.synthetic import moving_board, ring_rig
 from calibration.transforms import Rigid
 from pipeline import calibrate, ingest
 from pipeline.boards import no_board
 from pipeline.calibrate import choose_instants, read_rig
+from pipeline.calibrated import Calibrated
 from pipeline.config import CalibrateConfig, IngestConfig
 from pipeline.errors import InputError, StageError
 from pipeline.new_session import Request, new_session
@@ -94,6 +95,16 @@ def test_a_board_clip_gives_the_rig_that_filmed_it(tmp_path: Path, filmed: tuple
     assert not again.made
     content = (made.path / "rig.yaml").read_bytes()
     assert (calibrate.run(Store(tmp_path, redo=("calibrate",)), Ref(frames), CONFIG).path / "rig.yaml").read_bytes() == content
+
+
+def test_a_measured_distance_between_cameras_refuses_a_rig_of_another_size(filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:
+    made = Calibrated(filmed[1])
+    true_m = float(np.linalg.norm(made.rig["cam1"].centre_m - made.rig["cam2"].centre_m))
+    for told_m, wrong in ((true_m, []), (1.1 * true_m, ["distance from cam1 to cam2"])):
+        config = CalibrateConfig(distances_m={"cam1+cam2": told_m})
+        assert [gate.name for gate in failures(made.gates(config))] == wrong
+    with pytest.raises(InputError, match="expected two cameras of cam1, cam2, cam3 and metres.*got cam1: 1"):
+        made.gates(CalibrateConfig(distances_m={"cam1": 1.0}))
 
 
 def test_a_refused_rig_leaves_its_report_to_look_at(tmp_path: Path, filmed: tuple[Path, Rig, tuple[Rigid, ...]]) -> None:

@@ -20,6 +20,7 @@ from calibration.rig import Rig
 from calibration.synthetic import moving_board, project_board, ring_rig
 from pipeline.calibrated import BoardClip, Calibrated, Lens
 from pipeline.calibration_report import views_html, write_report
+from pipeline.config import CalibrateConfig
 
 BOARD = Board("charuco", 9, 6, 0.06, 0.045, "DICT_4X4_50")
 NAMES = ("<b>left</b>", "cam '2'", 'a & "b"', "$x_1$")
@@ -64,13 +65,14 @@ def solved() -> Calibrated:
     corners = project_board(truth, BOARD, poses, 0.3, outlier=0.02).observations
     rig, report = calibrate_rig(corners, BOARD, [(1920, 1080)] * 4, truth.names, truth.cameras, world="board:3")
     lens, own = calibrate_intrinsics(corners[0], BOARD, (1920, 1080), name=truth.names[0])
-    own = replace(own, figures=(DetectorFigure("standard", 25, 1400.0, 1400.0, 0.4),))
-    lenses = {name: Lens(rig[name], "imported") for name in rig.names} | {lens.name: Lens(lens, "25 photos", 25, own)}
+    figure = DetectorFigure("standard", 25, 1400.0, 1400.0, 0.4, "brown, k3 = 0", (), 1400.0)
+    own = replace(own, figures=(figure,))
+    lenses = {name: Lens(rig[name], "imported") for name in rig.names} | {lens.name: Lens(lens, "25 photos", 25, own, True)}
     return Calibrated(rig, lenses, report, filmed=BoardClip(BOARD, tuple(range(0, 50, 2)), "board:3"))
 
 
 def _page(path: Path, made: Calibrated, *more: Gate) -> tuple[str, Page]:
-    write_report(path, made, (*made.gates(1.5), *more))
+    write_report(path, made, (*made.gates(CalibrateConfig()), *more))
     text = path.read_text(encoding="utf-8")
     return text, Page(text)
 
