@@ -1,7 +1,7 @@
 """Wrong calibrations that must be refused, and good ones that must not.
 
-Run: ``python -m tests.benchmarks.bench_calibration_gates [COUNT]``: COUNT (200) wrong ones, evenly of each kind, and as many
-good ones. A rig is refused when solving it raises CalibrationError or a gate fails. What is wrong with the recording goes
+Run: ``python -m tests.benchmarks.bench_calibration_gates [COUNT [FIRST]]``: COUNT (200) wrong ones, evenly of each kind, and as
+many good ones, drawn with seeds from FIRST (0) on. A rig is refused when solving it raises CalibrationError or a gate fails. What is wrong with the recording goes
 through `calibrate_rig`; what is wrong with a finished rig (another tool's, or one solved with a wrong square) goes through
 `verify_rig`.
 """
@@ -175,18 +175,19 @@ def refusal(case: Callable[[int], tuple[Gate, ...]], seed: int) -> str:
 
 
 def main() -> None:
-    count, start = int(sys.argv[1]) if len(sys.argv) > 1 else 200, time.process_time()
+    count, first = (int(text) for text in (*sys.argv[1:], *("200", "0")[len(sys.argv) - 1 :]))
+    start = time.process_time()
     total = 0
     for number, case in enumerate(WRONG):
         seeds = range(number, count, len(WRONG))
-        passed = [seed for seed in seeds if not refusal(case, 1000 + seed)]
+        passed = [seed for seed in seeds if not refusal(case, 1000 + first + seed)]
         total += len(seeds) - len(passed)
         print(
             f"{case.__name__:18} {len(seeds) - len(passed)} of {len(seeds)} refused"
             + f"; NOT refused: {passed}" * bool(passed),
             flush=True,
         )
-    told = {seed: reason for seed in range(count) if (reason := refusal(good, seed))}
+    told = {seed: reason for seed in range(first, first + count) if (reason := refusal(good, seed))}
     for seed, reason in told.items():
         print(f"good {seed} was refused: {reason[:300]}")
     print(f"wrong: {total} of {count} refused; good: {len(told)} of {count} refused; {time.process_time() - start:.0f} CPU s")
