@@ -1,9 +1,9 @@
 """Wrong calibrations that must be refused, and good ones that must not.
 
 Run: ``python -m tests.benchmarks.bench_calibration_gates [COUNT [FIRST]]``: COUNT (200) wrong ones, evenly of each kind, and as
-many good ones, drawn with seeds from FIRST (0) on. A rig is refused when solving it raises CalibrationError or a gate fails. What is wrong with the recording goes
-through `calibrate_rig`; what is wrong with a finished rig (another tool's, or one solved with a wrong square) goes through
-`verify_rig`.
+many good ones, drawn with seeds from FIRST (0) on. A rig is refused when solving it raises CalibrationError or a gate fails.
+What is wrong with the recording goes through `calibrate_rig`; what is wrong with a finished rig (another tool's, or one solved
+with a wrong square) goes through `verify_rig`.
 """
 
 from __future__ import annotations
