@@ -38,6 +38,9 @@ MOST_CHANGES = 20
 MAX_NOISE_PX = 12.0
 # A camera turned further than 20 degrees no longer shows what the others do: such a fit is made of wrong matches.
 MAX_TURN_MRAD = 350.0
+# A turn that is not known to 1.4 degrees is not told: few points in a corner of the image explain themselves by turns and
+# carriages that cancel each other.
+MAX_TURN_SIGMA_MRAD = 25.0
 # Half the frames that a change may take which is no bump: drifts, and people who walk past what a lens model leaves over.
 SLOW_FRAMES = (10, 30, 90)
 # How far the first guess of the frame may be off, and is then looked for by likelihood.
@@ -94,8 +97,9 @@ def find_bumps(
             continue
         size = measure(rig, views, tracks, camera, number)
         step = _step_at(views, tracks, camera, number)
+        plausible = size.rotation_mrad <= MAX_TURN_MRAD and size.rotation_sigma_mrad <= MAX_TURN_SIGMA_MRAD
         # Of two cameras, points lie between what both say and explain nothing.
-        believed = size.rotation_mrad <= MAX_TURN_MRAD and (size.explains or len(rig) == 2)
+        believed = plausible and (size.explains or len(rig) == 2)
         if believed and size.shift_px >= min_shift_px and step.significance >= 1.0:
             frame = int(told[tracks.starts[camera][number]])
             found.append(_bump(rig, camera, frame, int(times[frame]), size, step))
