@@ -36,8 +36,8 @@ from calibration.world import world_from_rig
 Array = NDArray[np.float64]
 
 # Lenses solved from the rig's own views: focal length and radial distortion as the corners say, the principal point near
-# the image centre and no decentring (p1, p2), as lenses are made. Free, these two trade places with the camera's rotation
-# and triple its error, so decentring is let in only where the corners ask for it by more than Schwarz's criterion (1978).
+# the image centre and no decentring (p1, p2), as lenses are made. Free, these two trade places with the camera's rotation,
+# so decentring is let in only where the corners ask for it by more than Schwarz's criterion (1978).
 LENS_PRIOR = LensPrior(focal=0.2, centre=0.01, radial=0.5, tangent=1e-3, frozen_dist=(2, 3, 4))
 DECENTRED = (4,)
 # A board pose that turns by more than this against the refined rig was the mirrored solution.

@@ -122,9 +122,7 @@ def train_detector(
     validation: Annotated[Texts, typer.Option("--validation", metavar="FOLDER", help="Photos to watch.")] = [],  # noqa: B006
     held_out: Annotated[Texts, typer.Option("--held-out", metavar="NAME=COUNT", help="Photos kept out.")] = [],  # noqa: B006
     steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 20_000,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", min=0, help="Highest; a quarter for trained weights.")
-    ] = 2e-3,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate; lower with --from.")] = 2e-3,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
     seconds: Annotated[float | None, typer.Option("--seconds", help="Stop cleanly after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
