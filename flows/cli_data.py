@@ -123,6 +123,9 @@ def train_detector(
     held_out: Annotated[Texts, typer.Option("--held-out", metavar="NAME=COUNT", help="Photos kept out.")] = [],  # noqa: B006
     steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 20_000,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate; lower with --from.")] = 2e-3,
+    decay: Annotated[
+        float, typer.Option("--decay", min=0, max=1, help="Last share of the steps over which the rate falls to 0.")
+    ] = 0.2,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
     seconds: Annotated[float | None, typer.Option("--seconds", help="Stop cleanly after this long.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
@@ -139,6 +142,7 @@ def train_detector(
         known: dict[str, Any] = {
             "steps": steps,
             "learning_rate": learning_rate,
+            "decay": decay,
             "batch": batch,
             "seconds": seconds,
             "seed": seed,
