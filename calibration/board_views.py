@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.lens_solve import LensFit, board_normals, view_information
 from calibration.planar import board_candidates
 
@@ -51,7 +51,7 @@ def spread_views(views: Array, limit: int) -> list[int]:
     return sorted(int(view) for view in seen[chosen])
 
 
-def best_views(views: Array, board: Board, fit: LensFit, limit: int) -> list[int]:
+def best_views(views: Array, board: Target, fit: LensFit, limit: int) -> list[int]:
     """At most `limit` of the views (F, M, 2) px, those that together determine the lens best.
 
     A view counts by what it says about the lens once its own pose is eliminated, which is where in the image and how tilted
@@ -76,7 +76,7 @@ def best_views(views: Array, board: Board, fit: LensFit, limit: int) -> list[int
     return sorted(seen[place] for place in chosen)
 
 
-def _information(xy_px: Array, board: Board, fit: LensFit) -> Array:
+def _information(xy_px: Array, board: Target, fit: LensFit) -> Array:
     poses = board_candidates(fit.camera, board, xy_px)
     if not poses:
         return np.zeros_like(fit.information[0])

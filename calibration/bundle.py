@@ -11,13 +11,13 @@ O(views) and one dense system of the cameras. Levenberg-Marquardt with Marquardt
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.bundle_blocks import State, View, initial_state, linearise, residuals_px, stepped
 from calibration.bundle_schur import Blocks, LensPrior
 from calibration.camera import Camera
@@ -64,7 +64,7 @@ class BundleReport:
 def refine(
     rig: Rig,
     observations: Array,
-    board: Board,
+    board: Target,
     world_from_board: tuple[Rigid | None, ...] | None = None,
     lens_prior: LensPrior | None = None,
     loss: str = "cauchy",
@@ -94,7 +94,7 @@ def refine(
     return _adjusted_rig(rig, state, report), report
 
 
-def fit_boards(rig: Rig, observations: Array, board: Board, loss: str = "cauchy") -> BundleReport:
+def fit_boards(rig: Rig, observations: Array, board: Target, loss: str = "cauchy") -> BundleReport:
     """Only the board poses of corners (C, F, M, 2) px, the rig taken as it is: how well it explains views it was not made from.
 
     `used` are the corners within 4 sigma, pose_covariance is zero. Raises CalibrationError as `refine`.
@@ -110,7 +110,7 @@ def fit_boards(rig: Rig, observations: Array, board: Board, loss: str = "cauchy"
     return _report(observations.shape[:3], kept, state, blocks, steps, True, start_s)
 
 
-def score(rig: Rig, observations: Array, board: Board, report: BundleReport, lens_prior: LensPrior) -> float:
+def score(rig: Rig, observations: Array, board: Target, report: BundleReport, lens_prior: LensPrior) -> float:
     """Rao's score statistic of a finished adjustment against a wider lens prior: chi-square, one degree per number freed.
 
     It says by how much (in sigma^2) the cost would fall if what `lens_prior` leaves free moved too, without adjusting again.
@@ -123,7 +123,7 @@ def score(rig: Rig, observations: Array, board: Board, report: BundleReport, len
     return blocks.gain() / report.sigma_px**2
 
 
-def _check(rig: Rig, observations: Array, board: Board) -> None:
+def _check(rig: Rig, observations: Array, board: Target) -> None:
     wanted = (len(rig), len(board.corners_m), 2)
     if observations.ndim != 4 or (observations.shape[0], *observations.shape[2:]) != wanted:
         raise CalibrationError(f"bundle: observations: expected (C={wanted[0]}, F, M={wanted[1]}, 2), got {observations.shape}")
@@ -242,7 +242,7 @@ def _adjusted_rig(rig: Rig, state: State, report: BundleReport) -> Rig:
     for index, camera in enumerate(rig.cameras):
         K, dist = state.lens_of(index)
         pose = Rigid(state.cam_R[index], state.cam_t[index])
-        cameras.append(Camera(camera.name, camera.size_wh, K, dist, camera.lens, pose))
+        cameras.append(replace(camera, K=K, dist=dist, cam_from_world=pose))
     covariance = rvec_covariance(tuple(cameras), report.pose_covariance)
     return Rig(tuple(cameras), rig.stereo_pairs, covariance, lens_covariance(tuple(cameras), report.joint_covariance))
 

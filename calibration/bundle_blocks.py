@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import LENSES, Camera
 from calibration.planar import corners_seen
 from calibration.rig import Rig
@@ -77,7 +77,7 @@ class Step:
 
 
 def initial_state(
-    rig: Rig, observations: Array, board: Board, world_from_board: tuple[Rigid | None, ...]
+    rig: Rig, observations: Array, board: Target, world_from_board: tuple[Rigid | None, ...]
 ) -> tuple[View, State]:
     """View blocks and start state of observations (C, F, M, 2); frames without a board pose are left out."""
     seen = corners_seen(observations)

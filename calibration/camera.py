@@ -22,7 +22,9 @@ class Camera:
     """A pinhole camera with a lens.
 
     name; size_wh (width, height) in px; K (3, 3) in px; dist (n,) OpenCV coefficients, n = 5 brown, 8 rational, 4 fisheye;
-    cam_from_world in metres. Raises CalibrationError naming the camera and the field that is wrong.
+    cam_from_world in metres; readout_s from the first image row to the last, negative from the bottom up, 0 for a global
+    shutter (it changes no projection: `calibration.rolling_shutter` does). Raises CalibrationError naming the camera and the
+    field that is wrong.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Camera:
     dist: Array = field(default_factory=lambda: np.zeros(5))
     lens: str = "brown"
     cam_from_world: Rigid = field(default_factory=Rigid.identity)
+    readout_s: float = 0.0
 
     def __post_init__(self) -> None:
         K, dist = np.array(self.K, dtype=np.float64), np.array(self.dist, dtype=np.float64).reshape(-1)
@@ -46,6 +49,8 @@ class Camera:
         for label, values in (("K", K), ("dist", dist)):
             if not np.isfinite(values).all():
                 raise CalibrationError(f"camera {self.name}: {label} holds NaN or infinity; calibrate this camera again")
+        if not np.isfinite(self.readout_s):
+            raise CalibrationError(f"camera {self.name}: readout_s: expected seconds, got {self.readout_s}")
         if K[0, 0] <= 0 or K[1, 1] <= 0:
             raise CalibrationError(f"camera {self.name}: focal lengths must be positive, got {K[0, 0]}, {K[1, 1]} px")
         width, height = (int(v) for v in self.size_wh)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.bundle import BundleReport, LensPrior, lens_covariance, refine, rvec_covariance, score
 from calibration.camera import Camera
 from calibration.consensus import Edge, components, film_next, pair_edges, spanning_poses
@@ -74,7 +74,7 @@ class CalibrationReport:
 
 def calibrate_rig(
     observations: Array,
-    board: Board,
+    board: Target,
     sizes_wh: Sequence[tuple[int, int]],
     names: Sequence[str] | None = None,
     intrinsics: Sequence[Camera] | None = None,
@@ -110,7 +110,7 @@ def calibrate_rig(
 
 
 def _checked(
-    observations: Array, board: Board, sizes_wh: Sequence[tuple[int, int]], names: Sequence[str] | None
+    observations: Array, board: Target, sizes_wh: Sequence[tuple[int, int]], names: Sequence[str] | None
 ) -> tuple[Array, tuple[str, ...]]:
     observed = np.asarray(observations, dtype=np.float64)
     corners = len(board.corners_m)
@@ -144,7 +144,7 @@ def _require_boards(observations: Array, names: tuple[str, ...]) -> None:
 
 def _lenses(
     observations: Array,
-    board: Board,
+    board: Target,
     sizes_wh: Sequence[tuple[int, int]],
     names: tuple[str, ...],
     known: Sequence[Camera] | None,
@@ -172,7 +172,7 @@ def _centred(camera: Camera) -> Camera:
     return replace(camera, dist=dist)
 
 
-def decentred(rig: Rig, observations: Array, board: Board, bundle: BundleReport, prior: LensPrior) -> bool:
+def decentred(rig: Rig, observations: Array, board: Target, bundle: BundleReport, prior: LensPrior) -> bool:
     """Whether the corners ask for decentred lenses: the score of p1 and p2 against ln(corner coordinates) each (BIC)."""
     numbers = 2 * len(rig) * np.log(max(2 * int(bundle.used.sum()), 2))
     return score(rig, observations, board, bundle, replace(prior, frozen_dist=DECENTRED)) > numbers
@@ -189,7 +189,7 @@ def as_made(cameras: tuple[Camera, ...]) -> LensPrior:
 
 
 def _start(
-    clean: Array, board: Board, cameras: tuple[Camera, ...], names: tuple[str, ...]
+    clean: Array, board: Target, cameras: tuple[Camera, ...], names: tuple[str, ...]
 ) -> tuple[Rig, tuple[Edge, ...], tuple[Rigid | None, ...]]:
     candidates = all_candidates(clean, board, cameras)
     edges = pair_edges(candidates, names)
@@ -214,7 +214,7 @@ def _shared_only(observations: Array) -> Array:
 
 
 def _refined(
-    rig: Rig, observations: Array, board: Board, placed: tuple[Rigid | None, ...], prior: LensPrior | None
+    rig: Rig, observations: Array, board: Target, placed: tuple[Rigid | None, ...], prior: LensPrior | None
 ) -> tuple[Rig, BundleReport]:
     """Adjust; if the refined rig prefers another planar solution somewhere, adjust once more from there."""
     refined, bundle = refine(rig, observations, board, placed, prior)

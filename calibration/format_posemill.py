@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def _camera(entry: Any, where: str) -> Camera:
     lens = get(entry, "lens", where)
     if lens not in tuple(LENSES):
         raise CalibrationError(f"{where}: lens: expected one of {', '.join(LENSES)}, found {str(lens)[:80]!r}")
+    readout_s = float(numbers(entry, "readout_s", where, ())) if "readout_s" in entry else 0.0
+    return replace(_seen_by(entry, where, lens, pose), readout_s=readout_s)
+
+
+def _seen_by(entry: Any, where: str, lens: str, pose: Any) -> Camera:
     return camera(
         where,
         name=name(get(entry, "name", where), where),
@@ -85,4 +91,4 @@ def _entry(each: Camera) -> dict[str, Any]:
         "K": each.K.tolist(),
         "dist": each.dist.tolist(),
         "cam_from_world": {"R": each.cam_from_world.R.tolist(), "t_m": each.cam_from_world.t.tolist()},
-    }
+    } | ({"readout_s": float(each.readout_s)} if each.readout_s else {})

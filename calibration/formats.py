@@ -47,7 +47,7 @@ FORMATS = (
         format_posemill.read,
         {".yaml": format_posemill.write, ".yml": format_posemill.write},
         metric=True,
-        holds=frozenset({"stereo_pairs", "covariance", "lens_covariance"}),
+        holds=frozenset({"stereo_pairs", "covariance", "lens_covariance", "readout_s"}),
     ),
     Format(
         "caliscope",
@@ -137,8 +137,13 @@ def save_rig(rig: Rig, path: Path | str, kind: str = "") -> None:
 
 
 def left_behind(rig: Rig, kind: str) -> tuple[str, ...]:
-    """What the rig has and a file of this kind does not keep: of stereo_pairs, covariance, lens_covariance."""
-    parts = {"stereo_pairs": rig.stereo_pairs, "covariance": rig.covariance, "lens_covariance": rig.lens_covariance}
+    """What the rig has and a file of this kind does not keep: of stereo_pairs, covariance, lens_covariance, readout_s."""
+    parts: dict[str, Any] = {
+        "stereo_pairs": rig.stereo_pairs,
+        "covariance": rig.covariance,
+        "lens_covariance": rig.lens_covariance,
+        "readout_s": [camera.name for camera in rig.cameras if camera.readout_s],
+    }
     return tuple(part for part, value in parts.items() if value is not None and len(value) and part not in KINDS[kind].holds)
 
 

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, Image, find_corners_as_sampled, find_corners_thorough
+from calibration.board import Image, find_corners_as_sampled, find_corners_thorough
+from calibration.board_set import Target, find_views, view_labels
 from calibration.board_views import best_views, coverage, spread_views
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
@@ -29,6 +30,8 @@ MIN_VIEWS = 3
 MAX_VIEWS = 60
 # A first lens from this many spread views tells the best ones, and lenses are compared on as many.
 SPREAD_VIEWS = 24
+# Steps for that first lens: the others start from it.
+FIRST_STEPS = 60
 # A raw view bends by several px in a wide lens; only what is off by more than this many filter widths is misread.
 RAW_FILTER_WIDTHS = 3.0
 # A focal length less certain than this fraction is not determined by the views (all at one tilt).
@@ -40,7 +43,7 @@ MIN_TILT_DEG = 5.0
 
 def calibrate_intrinsics(
     xy_px: Array,
-    board: Board,
+    board: Target,
     size_wh: tuple[int, int],
     lens: str = "brown",
     fix_k3: bool = True,
@@ -59,8 +62,9 @@ def calibrate_intrinsics(
     some = spread_views(views, SPREAD_VIEWS)
     choice = choose_lens(views, some, board, size_wh, name) if lens == AUTO else None
     model = choice.model if choice else pinned(lens, fix_k3)
-    solve: Solve = partial(_solve, views, board, size_wh, model, name)
-    used = some if len(some) < SPREAD_VIEWS else best_views(views, board, solve(some), MAX_VIEWS)
+    first = solve_lens(views, some, board, size_wh, model.lens, model.fix_k3, name, max_steps=FIRST_STEPS)
+    solve: Solve = partial(_solve, views, board, size_wh, model, name, first.camera)
+    used = some if len(some) < SPREAD_VIEWS else best_views(views, board, first, MAX_VIEWS)
     fit = solve(used)
     if board.kind != "chessboard":
         _clear_misread(views, used, board, fit)
@@ -73,14 +77,16 @@ def calibrate_intrinsics(
     return fit.camera, replace(_report(views, used, board, fit, model, choice, dropped), before_drop=found)
 
 
-def _solve(views: Array, board: Board, size_wh: tuple[int, int], model: LensModel, name: str, used: list[int]) -> LensFit:
-    return solve_lens(views, used, board, size_wh, model.lens, model.fix_k3, name)
+def _solve(
+    views: Array, board: Target, size_wh: tuple[int, int], model: LensModel, name: str, start: Camera, used: list[int]
+) -> LensFit:
+    return solve_lens(views, used, board, size_wh, model.lens, model.fix_k3, name, start)
 
 
 def _report(
     views: Array,
     used: list[int],
-    board: Board,
+    board: Target,
     fit: LensFit,
     model: LensModel,
     choice: LensChoice | None,
@@ -112,7 +118,7 @@ def _report(
 
 def calibrate_from_images(
     images: Iterable[Image],
-    board: Board,
+    board: Target,
     lens: str = "brown",
     fix_k3: bool = True,
     name: str = "cam",
@@ -126,11 +132,13 @@ def calibrate_from_images(
     """
     kept = list(images)
     size = _one_size(kept, name)
-    thorough = np.stack([find_corners_thorough(board, image) for image in kept])
+    if labels is not None:
+        labels = view_labels(board, labels)
+    thorough = np.concatenate([find_views(board, image, find_corners_thorough) for image in kept])
     solved, report = calibrate_intrinsics(thorough, board, size, lens, fix_k3, name, labels)
     figures = [_figure("thorough", solved, report)]
     model = report.model
-    plain = np.stack([find_corners_as_sampled(board, image) for image in kept])
+    plain = np.concatenate([find_views(board, image, find_corners_as_sampled) for image in kept])
     try:
         camera, other = calibrate_intrinsics(plain, board, size, SIMPLEST.lens, SIMPLEST.fix_k3, name, labels)
         figures.insert(0, _figure("standard", camera, other))
@@ -191,7 +199,7 @@ def _turned(fit: LensFit) -> str:
     return f"the boards face one way to within {fit.tilt_deg:.1f} degrees"
 
 
-def _usable_views(xy_px: Array, board: Board, size_wh: tuple[int, int], name: str) -> Array:
+def _usable_views(xy_px: Array, board: Target, size_wh: tuple[int, int], name: str) -> Array:
     """A copy without misread corners and views of too few corners."""
     if xy_px.ndim != 3 or xy_px.shape[1:] != (len(board.corners_m), 2):
         raise CalibrationError(
@@ -226,7 +234,7 @@ def _require_finite_and_inside(xy_px: Array, size_wh: tuple[int, int], name: str
             )
 
 
-def _clear_misread(views: Array, used: Sequence[int], board: Board, fit: LensFit) -> None:
+def _clear_misread(views: Array, used: Sequence[int], board: Target, fit: LensFit) -> None:
     """Set corners beyond 5 robust sigma (and 1 px) of the fitted lens to NaN, in place."""
     focal_px = np.sqrt(fit.camera.K[0, 0] * fit.camera.K[1, 1])
     misses = np.full(views.shape[:2], np.nan)

@@ -11,15 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import LENSES, Camera
 from calibration.errors import CalibrationError
-from calibration.lens_solve import linearise_view, solve_lens
+from calibration.lens_solve import MAX_STEPS, linearise_view, solve_lens
 from calibration.planar import MIN_CORNERS, board_candidates, corners_seen
 from calibration.transforms import Rigid
 
@@ -29,6 +30,9 @@ AUTO = "auto"
 # Fewer views leave too little on either side of a fold.
 MIN_CHOICE_VIEWS = 6
 FOLDS = 5
+# Steps of a fold's solver before the lenses are compared; each begins where the simpler one ended, so that views held out
+# stay unseen.
+FEW_STEPS = 40
 # A view that even the best candidate misses by this many times the median says nothing about lenses: it is misread.
 BAD_VIEW_RATIO = 4.0
 
@@ -82,7 +86,7 @@ def pinned(lens: str, fix_k3: bool) -> LensModel:
     return CANDIDATES[0] if fix_k3 else CANDIDATES[1]
 
 
-def choose_lens(views: Array, used: Sequence[int], board: Board, size_wh: tuple[int, int], name: str) -> LensChoice:
+def choose_lens(views: Array, used: Sequence[int], board: Target, size_wh: tuple[int, int], name: str) -> LensChoice:
     """Cross-validate CANDIDATES on the views `used` of corners (F, M, 2) px, NaN unseen.
 
     With fewer than MIN_CHOICE_VIEWS views the simplest stays. A view that no candidate explains is set aside and the rest is
@@ -103,18 +107,22 @@ def choose_lens(views: Array, used: Sequence[int], board: Board, size_wh: tuple[
     return LensChoice(model, table, len(kept), time.process_time() - start_s)
 
 
-def _held_out(views: Array, used: list[int], board: Board, size_wh: tuple[int, int], name: str) -> Array:
+def _held_out(views: Array, used: list[int], board: Target, size_wh: tuple[int, int], name: str) -> Array:
     """RMS px (candidates, n) of each view under lenses solved without it; inf for a candidate that some fold cannot solve.
 
     The fisheye, slowest of all, is spared (NaN) where the simplest lens holds against the rational one, which bends as far.
     """
     errors = np.full((len(CANDIDATES), len(used)), np.inf)
+    simpler: list[Camera] = []
+    solved = partial(_folds, views, used, board, size_wh, name)
     for row, model in enumerate(CANDIDATES):
         if model.lens == "fisheye" and _simplest_row(errors[:row])[0] == 0:
             errors[row] = np.nan
             break
         try:
-            errors[row] = _folds(views, used, board, size_wh, model, name)
+            errors[row], simpler = solved(model, simpler, FEW_STEPS)
+            if _simplest_row(errors[: row + 1])[0] > 0:  # the views need more than the simplest: be thorough
+                errors[row], _ = solved(model, [], MAX_STEPS)
         except CalibrationError:
             if model is SIMPLEST:
                 raise
@@ -129,18 +137,30 @@ def _simplest_row(errors_px: Array) -> tuple[int, int, float]:
     return int(np.argmax(mean <= limit_px)), best, limit_px
 
 
-def _folds(views: Array, used: list[int], board: Board, size_wh: tuple[int, int], model: LensModel, name: str) -> Array:
-    errors = np.full(len(used), np.inf)
+def _folds(
+    views: Array,
+    used: list[int],
+    board: Target,
+    size_wh: tuple[int, int],
+    name: str,
+    model: LensModel,
+    simpler: list[Camera],
+    steps: int,
+) -> tuple[Array, list[Camera]]:
+    """RMS px (n,) of each view under a lens solved without it, and that lens per fold; it begins at the simpler one."""
+    errors, cameras = np.full(len(used), np.inf), []
     folds = min(FOLDS, len(used))
     for fold in range(folds):
         held = list(range(fold, len(used), folds))
         train = [view for place, view in enumerate(used) if place not in held]
-        fit = solve_lens(views, train, board, size_wh, model.lens, model.fix_k3, name)
+        start = simpler[fold] if simpler else None
+        fit = solve_lens(views, train, board, size_wh, model.lens, model.fix_k3, name, start, steps)
         errors[held] = [pose_only_rms_px(fit.camera, board, views[used[place]]) for place in held]
-    return errors
+        cameras.append(fit.camera)
+    return errors, cameras
 
 
-def pose_only_rms_px(camera: Camera, board: Board, xy_px: Array) -> float:
+def pose_only_rms_px(camera: Camera, board: Target, xy_px: Array) -> float:
     """RMS px of corners (M, 2), NaN unseen, when only the board's pose is fitted; inf where the lens cannot show the board."""
     seen = corners_seen(xy_px)
     starts = board_candidates(camera, board, np.where(seen[:, None], xy_px, np.nan))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import Camera
 from calibration.planar import board_candidates, corners_seen, straighten
 from calibration.transforms import Rigid
@@ -14,7 +14,7 @@ from calibration.transforms import Rigid
 Array = NDArray[np.float64]
 
 
-def lens_residuals_px(camera: Camera, board: Board, xy_px: Array) -> Array:
+def lens_residuals_px(camera: Camera, board: Target, xy_px: Array) -> Array:
     """Projected minus seen (F, M, 2) px of corners (F, M, 2) px, every view with its own best board pose; NaN unseen.
 
     The camera's own pose plays no part. Views of too few corners to place the board are NaN as well.
@@ -28,7 +28,7 @@ def lens_residuals_px(camera: Camera, board: Board, xy_px: Array) -> Array:
     return out
 
 
-def _board_pose(camera: Camera, board: Board, xy_px: Array) -> Rigid | None:
+def _board_pose(camera: Camera, board: Target, xy_px: Array) -> Rigid | None:
     """cam_from_board of corners (M, 2) px: the better planar solution, refined by least squares (Levenberg-Marquardt)."""
     candidates = board_candidates(camera, board, xy_px)
     if not candidates:

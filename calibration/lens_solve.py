@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import LENSES, Camera
 from calibration.errors import CalibrationError
 from calibration.transforms import Rigid
@@ -20,6 +20,8 @@ Points = list[NDArray[Any]]
 
 # Directions of a scaled normal matrix weaker than this are not determined: their variance comes out huge, not hidden.
 WEAKEST = 1e-14
+# Enough for every lens that views determine; weak ones creep along a flat valley for hundreds of steps.
+MAX_STEPS = 300
 # OpenCV's fisheye solver gives up where its start shows a board at 90 degrees to the axis, so several are tried: focal length
 # over the longer side, first its own start (1/pi), then wider and longer lenses.
 FISHEYE_STARTS = (1 / np.pi, 0.25, 0.4, 0.16, 0.55, 0.8)
@@ -59,14 +61,29 @@ def board_normals(poses: Sequence[Rigid]) -> Array:
 
 
 def solve_lens(
-    views: Array, used: Sequence[int], board: Board, size_wh: tuple[int, int], lens: str, fix_k3: bool, name: str
+    views: Array,
+    used: Sequence[int],
+    board: Target,
+    size_wh: tuple[int, int],
+    lens: str,
+    fix_k3: bool,
+    name: str,
+    start: Camera | None = None,
+    max_steps: int = MAX_STEPS,
 ) -> LensFit:
-    """Lens from the views `used` of corners (F, M, 2) px, NaN unseen. Raises CalibrationError when no lens fits them."""
+    """Lens from the views `used` of corners (F, M, 2) px, NaN unseen. Raises CalibrationError when no lens fits them.
+
+    start: a lens of this or a simpler kind to begin with, not for fisheyes; max_steps: of OpenCV's Levenberg-Marquardt.
+    """
     keep = np.isfinite(views[..., 0])
     xyz = [board.corners_m[keep[v]].astype(np.float32)[:, None] for v in used]
     xy = [views[v, keep[v]].astype(np.float32)[:, None] for v in used]
+    stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, max_steps, np.finfo(np.float64).eps)
     try:
-        K, dist, poses = _fisheye(xyz, xy, size_wh) if lens == "fisheye" else _brown(xyz, xy, size_wh, lens, fix_k3)
+        if lens == "fisheye":
+            K, dist, poses = _fisheye(xyz, xy, size_wh)
+        else:
+            K, dist, poses = _brown(xyz, xy, size_wh, lens, fix_k3, start, stop)
     except cv2.error as error:
         raise CalibrationError(
             f"camera {name}: no {lens} lens fits the {len(used)} views ({str(error.err)[:80]}); film the board "
@@ -77,9 +94,19 @@ def solve_lens(
     return _judged(camera, poses, [board.corners_m[keep[v]] for v in used], [views[v, keep[v]] for v in used], held)
 
 
-def _brown(xyz: Points, xy: Points, size_wh: tuple[int, int], lens: str, fix_k3: bool) -> tuple[Array, Array, list[Rigid]]:
+def _brown(
+    xyz: Points,
+    xy: Points,
+    size_wh: tuple[int, int],
+    lens: str,
+    fix_k3: bool,
+    start: Camera | None,
+    stop: tuple[int, int, float],
+) -> tuple[Array, Array, list[Rigid]]:
     flags = cv2.CALIB_RATIONAL_MODEL if lens == "rational" else (cv2.CALIB_FIX_K3 if fix_k3 else 0)
-    solved: Any = cv2.calibrateCamera(xyz, xy, size_wh, None, None, flags=flags)  # type: ignore[call-overload]
+    K, dist = (None, None) if start is None else (start.K.copy(), np.pad(start.dist, (0, LENSES[lens] - start.dist.size)))
+    flags |= 0 if start is None else cv2.CALIB_USE_INTRINSIC_GUESS
+    solved: Any = cv2.calibrateCamera(xyz, xy, size_wh, K, dist, flags=flags, criteria=stop)  # type: ignore[call-overload]
     _, K, dist, rvecs, tvecs = solved
     return K, dist.ravel()[: LENSES[lens]], _poses(rvecs, tvecs)
 

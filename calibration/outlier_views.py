@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.lens_choice import pose_only_rms_px
 from calibration.lens_solve import LensFit
 
@@ -39,7 +39,7 @@ class DroppedView:
 def without_outliers(
     views: Array,
     used: Sequence[int],
-    board: Board,
+    board: Target,
     fit: LensFit,
     solve: Callable[[list[int]], LensFit],
     labels: Sequence[str],

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import Camera
 from calibration.rig import Rig
 from calibration.transforms import Rigid
@@ -65,7 +65,7 @@ def consistent_corners(plane: Array, xy_px: Array, limit_px: float) -> NDArray[n
     return out if out.sum() >= MIN_CORNERS and still_flat else np.zeros(len(keep), dtype=bool)
 
 
-def filter_corners(observations: Array, board: Board, cameras: tuple[Camera, ...]) -> Array:
+def filter_corners(observations: Array, board: Target, cameras: tuple[Camera, ...]) -> Array:
     """Observations (C, F, M, 2) px with corners off their view's homography set to NaN; a view without consensus vanishes."""
     plane = board.corners_m[:, :2]
     out = np.array(observations, dtype=np.float64)
@@ -76,7 +76,7 @@ def filter_corners(observations: Array, board: Board, cameras: tuple[Camera, ...
     return out
 
 
-def board_candidates(camera: Camera, board: Board, xy_px: Array) -> list[Candidate]:
+def board_candidates(camera: Camera, board: Target, xy_px: Array) -> list[Candidate]:
     """Both planar poses (IPPE, Collins and Bartoli 2014) of the corners (M, 2) px, better one first; [] below MIN_CORNERS."""
     seen = corners_seen(xy_px)
     if seen.sum() < MIN_CORNERS:
@@ -89,7 +89,7 @@ def board_candidates(camera: Camera, board: Board, xy_px: Array) -> list[Candida
     return [Candidate(Rigid.from_rvec(r.ravel(), t.ravel()), float(e)) for r, t, e in poses[:count]]
 
 
-def all_candidates(observations: Array, board: Board, cameras: tuple[Camera, ...]) -> list[list[list[Candidate]]]:
+def all_candidates(observations: Array, board: Target, cameras: tuple[Camera, ...]) -> list[list[list[Candidate]]]:
     """`board_candidates` of every view, indexed [camera][frame]."""
     return [
         [board_candidates(camera, board, view) for view in views] for camera, views in zip(cameras, observations, strict=True)
@@ -97,7 +97,7 @@ def all_candidates(observations: Array, board: Board, cameras: tuple[Camera, ...
 
 
 def place_boards(
-    rig: Rig, observations: Array, board: Board, candidates: list[list[list[Candidate]]] | None = None
+    rig: Rig, observations: Array, board: Target, candidates: list[list[list[Candidate]]] | None = None
 ) -> tuple[Rigid | None, ...]:
     """world_from_board per frame (F): of all candidates of all cameras the one that the other cameras confirm best.
 
@@ -120,7 +120,7 @@ def place_boards(
     return tuple(placed)
 
 
-def _disagreement_px(rig: Rig, board: Board, observations: Array, options: list[Rigid], frames: list[int]) -> Array:
+def _disagreement_px(rig: Rig, board: Target, observations: Array, options: list[Rigid], frames: list[int]) -> Array:
     """(O,) cost of world_from_board options, each for its frame."""
     corners_m, total = board.corners_m, np.zeros(len(options))
     world_m = np.stack([option.apply(corners_m) for option in options])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.rig import Rig
@@ -62,7 +62,7 @@ class Gate:
         return f"{self.name}: found {self.found}, expected {self.expected}" + ("" if self.passed else f"; {self.advice}")
 
 
-def reprojection_px(rig: Rig, observations: Array, board: Board, world_from_board: Sequence[Rigid | None]) -> Array:
+def reprojection_px(rig: Rig, observations: Array, board: Target, world_from_board: Sequence[Rigid | None]) -> Array:
     """Length of the reprojection error (C, F, M) px; NaN where unseen, unposed or behind the camera."""
     error = np.full(observations.shape[:3], np.nan)
     for frame, pose in enumerate(world_from_board):
@@ -184,7 +184,7 @@ def _distinct_cameras(rig: Rig) -> list[Gate]:
 
 
 def check_reprojection(
-    rig: Rig, statistics: Sequence[CameraStatistics], board: Board, world_from_board: Sequence[Rigid | None], seen: Mask
+    rig: Rig, statistics: Sequence[CameraStatistics], board: Target, world_from_board: Sequence[Rigid | None], seen: Mask
 ) -> tuple[Gate, ...]:
     """Gates on a solved rig: RMS, share of corners that agree, boards in front of the cameras that see them.
 
@@ -212,7 +212,7 @@ def _camera_gates(camera: Camera, row: CameraStatistics, behind: int) -> list[Ga
     return [Gate(f"{what} of {camera.name}", bool(ok), found, wanted, advice) for what, ok, found, wanted, advice in checks]
 
 
-def boards_behind(camera: Camera, board: Board, world_from_board: Sequence[Rigid | None], seen: Mask) -> int:
+def boards_behind(camera: Camera, board: Target, world_from_board: Sequence[Rigid | None], seen: Mask) -> int:
     """How many boards (world_from_board per frame, where seen (F,)) reach behind the camera that is said to see them."""
     poses = [pose for pose, visible in zip(world_from_board, seen, strict=True) if pose is not None and visible]
     return sum(bool((camera.cam_from_world.apply(pose.apply(board.corners_m))[:, 2] <= 0).any()) for pose in poses)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.bundle import BundleReport, LensPrior, refine
 from calibration.planar import MIN_CORNERS, corners_seen
 from calibration.quality import Gate, camera_statistics, check_reprojection
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 MAX_SIGMA = 0.01
 
 
-def solution_gates(rig: Rig, board: Board, bundle: BundleReport) -> tuple[Gate, ...]:
+def solution_gates(rig: Rig, board: Target, bundle: BundleReport) -> tuple[Gate, ...]:
     """Gates on the adjustment itself: reprojection of what it used, and whether the views determine every camera."""
     statistics = camera_statistics(rig.names, bundle.residual_px, bundle.used)
     seen = np.asarray(np.any(np.isfinite(bundle.residual_px), axis=2), dtype=np.bool_)
@@ -40,7 +40,7 @@ def solution_gates(rig: Rig, board: Board, bundle: BundleReport) -> tuple[Gate, 
 
 
 def unseen_gates(
-    rig: Rig, observations: Array, clean: Array, board: Board, bundle: BundleReport, prior: LensPrior | None
+    rig: Rig, observations: Array, clean: Array, board: Target, bundle: BundleReport, prior: LensPrior | None
 ) -> tuple[Gate, ...]:
     """`verify_rig` on every second shared instant, of the rig solved once more from the others."""
     instants = np.flatnonzero((corners_seen(clean).sum(2) >= MIN_CORNERS).sum(0) >= 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,3 +132,16 @@ def project_board(
     wrong = np.isfinite(clean).all(-1) & (rng.random(clean.shape[:3]) < outlier)
     noisy[wrong] += rng.uniform(5, 60, (wrong.sum(), 2)) * rng.choice([-1, 1], (wrong.sum(), 2))
     return BoardTruth(noisy, clean, wrong, tuple(world_from_board))
+
+
+def project_rolling(camera: Camera, board: Board, pose_at: Callable[[float], Rigid], t_s: float, readout_s: float) -> Array:
+    """Corners (M, 2) px of a board moving by pose_at (world_from_board at a time in s) in a frame whose middle is at t_s.
+
+    Each corner is seen when its own row is read: rows and times are brought together by iteration.
+    """
+    times_s = np.full(len(board.corners_m), t_s)
+    for _ in range(4):
+        where_m = [pose_at(float(at)).apply(corner[None])[0] for at, corner in zip(times_s, board.corners_m, strict=True)]
+        xy_px = camera.project(np.array(where_m))
+        times_s = t_s + (xy_px[:, 1] - (camera.size_wh[1] - 1) / 2) / camera.size_wh[1] * readout_s
+    return xy_px

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.bundle import BundleReport, fit_boards
 from calibration.camera import Camera
 from calibration.planar import corners_seen, filter_corners, straighten
@@ -48,7 +48,7 @@ SYNC = "check that the recordings start together and belong to these cameras, an
 def verify_rig(
     rig: Rig,
     observations: Array,
-    board: Board,
+    board: Target,
     seen_px: Array | None = None,
     measured_m: Mapping[tuple[str, str], float] | None = None,
 ) -> tuple[Gate, ...]:
@@ -130,7 +130,7 @@ def distance_gates(rig: Rig, measured_m: Mapping[tuple[str, str], float]) -> Ite
                    "measure the board's square on the print, and the distance again")  # fmt: skip
 
 
-def _reprojection_gates(rig: Rig, clean: Array, board: Board, fitted: BundleReport, seen_px: Array | None) -> Iterator[Gate]:
+def _reprojection_gates(rig: Rig, clean: Array, board: Target, fitted: BundleReport, seen_px: Array | None) -> Iterator[Gate]:
     lens = "its lens is another one (focus, zoom, recording mode) or the board is not flat; calibrate it again"
     seen = np.zeros(len(rig)) if seen_px is None else seen_px
     floor_px = MISS_PX if seen_px is None else MISS_BESIDE_SEEN_PX
@@ -145,7 +145,7 @@ def _at_most(name: str, found_px: float, limit_px: float, advice: str) -> Gate:
     return Gate(name, found_px <= limit_px, f"median miss of {found_px:.2f} px", f"at most {limit_px:.1f} px", advice)
 
 
-def _own_miss_px(camera: Camera, views: Array, board: Board) -> float:
+def _own_miss_px(camera: Camera, views: Array, board: Target) -> float:
     """Median miss of the corners from the homography of their own view, px: what the lens and the corner finder leave."""
     misses = []
     for view in views[corners_seen(views).any(1)]:
@@ -158,7 +158,7 @@ def _own_miss_px(camera: Camera, views: Array, board: Board) -> float:
     return float(np.median(np.concatenate(misses))) if misses else float("nan")
 
 
-def _placement_gates(rig: Rig, board: Board, fitted: BundleReport, seen: Mask) -> Iterator[Gate]:
+def _placement_gates(rig: Rig, board: Target, fitted: BundleReport, seen: Mask) -> Iterator[Gate]:
     """Boards before the cameras, printed side towards them: all of them from behind is a mirrored world."""
     poses, back, shown = fitted.world_from_board, 0, 0
     for camera, visible in zip(rig.cameras, seen, strict=True):
@@ -173,7 +173,7 @@ def _placement_gates(rig: Rig, board: Board, fitted: BundleReport, seen: Mask) -
                "the images are mirrored: record them as they are, or flip them before they are given")  # fmt: skip
 
 
-def _size_gate(rig: Rig, clean: Array, board: Board) -> Gate:
+def _size_gate(rig: Rig, clean: Array, board: Target) -> Gate:
     """The board's size as the rig triangulates it, over all distances between its corners (Umeyama 1991, equation 42)."""
     frames = clean.shape[1]
     points = triangulate_robust(rig, clean.reshape(len(rig), -1, 2)).xyz_m.reshape(frames, -1, 3)

@@ -91,6 +91,7 @@ def new(
     image_fit: Annotated[Texts, typer.Option("--image-fit", metavar="NAME=contain", help="Resized video.")] = [],  # noqa: B006
     stereo_pair: Annotated[Texts, typer.Option("--stereo-pair", metavar="LEFT,RIGHT")] = [],  # noqa: B006
     image_fps: Annotated[float | None, typer.Option("--image-fps", help="Frame rate of image folders.")] = None,
+    readout: Annotated[Texts, typer.Option("--readout", metavar="NAME=MS", help="Rolling shutter: ms, or solve.")] = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
     """Write session.yaml, or add a clip to it, after looking into every source. Nothing raw is copied or changed."""
@@ -113,6 +114,7 @@ def new(
             image_fits=tuple(image_fit),
             stereo_pairs=tuple(stereo_pair),
             image_fps=image_fps,
+            readouts=tuple(readout),
         )
         made, lines = new_session(session, request)
         sources = [asdict(line) for line in lines]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.board import Board, find_corners
+from calibration.board_set import Target, boards_of, find_views
 from calibration.errors import CalibrationError
 from pipeline.errors import StageError
 from pipeline.ingest import read_frame_sets
@@ -46,28 +47,48 @@ def _grey(image: Image, advance: object) -> Image:
 
 
 def corners_in_clip(
-    store: Store, ingest: Artefact, clip: str, board: Board, cameras: Sequence[str], instants: Sequence[int]
-) -> Array:
-    """Corners (C, F, M, 2) px at the given instants, NaN unseen; each camera's image origin is not applied.
+    store: Store, ingest: Artefact, clip: str, target: Target, cameras: Sequence[str], instants: Sequence[int]
+) -> tuple[Array, Array]:
+    """Corners (C, F B, M, 2) px of B boards at F instants, NaN unseen, and the times (C, F B) s of their frames, NaN for none.
 
-    Raises StageError naming the camera that sees no board at all, with what would match.
+    The views of one instant follow each other, board by board; each camera's image origin is not applied. Raises StageError
+    naming the camera that sees no board at all, with what would match.
     """
-    corners = np.full((len(cameras), len(instants), len(board.corners_m), 2), np.nan)
+    boards = len(boards_of(target))
+    corners = np.full((len(cameras), len(instants), boards, len(target.corners_m), 2), np.nan)
+    times_s = np.full((len(cameras), len(instants), boards), np.nan)
     with progress("calibrate corners", len(instants), "instants") as advance:
         for number, frames in enumerate(read_frame_sets(store, ingest, clip, cameras, instants)):
             for camera, frame in enumerate(frames.frames):
                 if frame is not None:
-                    corners[camera, number] = find_corners(board, frame.image)
+                    corners[camera, number] = find_views(target, frame.image)
+                    times_s[camera, number] = frame.t_ns / 1e9
             advance(1)
-    views = np.isfinite(corners[..., 0]).any(2).sum(1)
+    views = np.isfinite(corners[..., 0]).any((2, 3)).sum(1)
     blind = [name for name, count in zip(cameras, views, strict=True) if count == 0]
     if blind:
         some = _spread(instants, NEAR_IMAGES)
         sets = zip(read_frame_sets(store, ingest, clip, blind[:1], some), some, strict=False)
         seen = [(frame.image, f"instant {at}") for frames, at in sets for frame in frames.frames if frame is not None]
         images, labels = [image for image, _ in seen], [label for _, label in seen]
-        raise no_board(board, images, f"camera {blind[0]}: clip {clip}", len(instants), _others(cameras, views), labels)
-    return corners
+        raise no_board(target, images, f"camera {blind[0]}: clip {clip}", len(instants), _others(cameras, views), labels)
+    flat = (len(cameras), len(instants) * boards)
+    return corners.reshape(*flat, -1, 2), times_s.reshape(flat)
+
+
+def rolling_in_clip(
+    store: Store, ingest: Artefact, clip: str, target: Target, cameras: Sequence[str], instants: Sequence[int]
+) -> tuple[Array, Array]:
+    """As `corners_in_clip` in the frames before, at and after each instant: corners (C, 3, F B, M, 2) and times (C, 3, F B)."""
+    count, boards = int(ingest.summary["instants"]), len(boards_of(target))
+    near = sorted({at + step for at in instants for step in (-1, 0, 1) if 0 <= at + step < count})
+    corners, times_s = corners_in_clip(store, ingest, clip, target, cameras, near)
+    place = {at: number for number, at in enumerate(near)}
+    none = len(near) * boards  # what is beyond the ends of the clip
+    rows = np.array([[place[at + step] * boards + b if at + step in place else none for at in instants for b in range(boards)]
+                     for step in (-1, 0, 1)])  # fmt: skip
+    padded = np.concatenate([corners, np.full_like(corners[:, :1], np.nan)], axis=1)
+    return padded[:, rows], np.concatenate([times_s, np.full_like(times_s[:, :1], np.nan)], axis=1)[:, rows]
 
 
 def _others(cameras: Sequence[str], views: Iterable[int]) -> str:
@@ -80,21 +101,22 @@ def _spread(values: Sequence[Any], count: int) -> list[Any]:
 
 
 def no_board(
-    board: Board, images: Sequence[Image], where: str, searched: int, detail: str = "", labels: Sequence[str] = ()
+    target: Target, images: Sequence[Image], where: str, searched: int, detail: str = "", labels: Sequence[str] = ()
 ) -> StageError:
-    """The error for a board that is in none of `searched` images: the nearest spec that does match some of `images`, else
-    where the board was nearly found and why it was not. labels name the images; default: image 1, image 2, ..."""
-    hint = next(_hints(board, [_shrunk(image) for image in _spread(images, HINT_IMAGES)]), "")
+    """The error for a target that is in none of `searched` images: the nearest spec that does match some of `images`, else
+    where it was nearly found and why it was not. labels name the images; default: image 1, image 2, ..."""
+    small = [_shrunk(image) for image in _spread(images, HINT_IMAGES)]
+    hint = next((hint for board in boards_of(target) for hint in _hints(board, small)), "")
+    named = list(zip(images, labels or [f"image {number + 1}" for number in range(len(images))], strict=True))
+    chosen = _spread(named, NEAR_IMAGES)
     if hint:
         advice = f"{hint}; correct it with `posemill new SESSION --board SPEC`"
     else:
-        named = list(zip(images, labels or [f"image {number + 1}" for number in range(len(images))], strict=True))
-        chosen = _spread(named, NEAR_IMAGES)
-        advice = explain(board, [image for image, _ in chosen], [label for _, label in chosen])
-    advice = advice or (
-        "no board of a neighbouring size or kind is there either: check that the whole board is in view, sharp and lit"
-    )
-    return StageError(f"{where}: board {board.spec} found in 0 of {searched} images{detail}; {advice}")
+        near = (explain(board, [image for image, _ in chosen], [label for _, label in chosen]) for board in boards_of(target))
+        advice = next(filter(None, near), "") or (
+            "no board of a neighbouring size or kind is there either: check that the whole board is in view, sharp and lit"
+        )
+    return StageError(f"{where}: board {target.spec} found in 0 of {searched} images{detail}; {advice}")
 
 
 def _hints(board: Board, images: Sequence[Image]) -> Iterator[str]:

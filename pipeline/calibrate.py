@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +12,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, parse_board
+from calibration.board_set import Target, parse_target
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
-from calibration.extrinsics import calibrate_rig
 from calibration.formats import save_rig
-from calibration.lens_gates import bent_lenses
 from calibration.quality import failures, require
 from calibration.rig import Rig
-from calibration.transforms import rotation_angle_rad, scale_px
-from pipeline.boards import corners_in_clip, photos
-from pipeline.calibrated import BoardClip, Calibrated, Lens
+from calibration.transforms import rotation_angle_rad
+from pipeline.board_clip import calibrate_board_clip
+from pipeline.boards import photos
+from pipeline.calibrated import Calibrated, Lens
 from pipeline.calibration_report import REFUSED, REPORT, write_report
 from pipeline.config import CalibrateConfig
 from pipeline.errors import InputError
 from pipeline.ingest import fingerprint
-from pipeline.lenses import clip_lenses, joint_kind, lens_from_photos, told
+from pipeline.lenses import lens_from_photos, told
 from pipeline.rigs import by, check_sizes, import_rig, posed_like, read_rig
 from pipeline.session import Session, Source, resolve
 from pipeline.sources import list_images
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
-VERSION = "2"
+VERSION = "3"
 __all__ = ["VERSION", "calibrate", "lens_from_photos", "photos", "read_rig", "run"]
 Array = NDArray[np.float64]
 
@@ -108,7 +105,7 @@ def calibrate(store: Store, frames: Artefact | None, config: CalibrateConfig) ->
             labels = [file.name for file in list_images(where)]
             lenses[name] = lens_from_photos(photos(where, name), _board(session), config, name, folder, labels)
     if frames is not None:
-        return _from_board_clip(store, frames, config, lenses)
+        return calibrate_board_clip(store, frames, config, _board(session), lenses)
     if imported is None:
         raise InputError(
             "session.yaml: nothing to calibrate the cameras' poses from; import a rig (`posemill new SESSION --rig FILE`) or "
@@ -127,12 +124,12 @@ def _turn_deg(camera: Camera, imported: Camera) -> float:
     return round(float(np.rad2deg(angle_rad)), 4)
 
 
-def _board(session: Session) -> Board:
+def _board(session: Session) -> Target:
     if not session.board:
         raise InputError(
             "session.yaml: board is not set; name it, e.g. `posemill new SESSION --board charuco:5x7:0.04:0.03:DICT_4X4_50`"
         )
-    return parse_board(session.board)
+    return parse_target(session.board)
 
 
 def _same_size(solved: Camera, imported: Camera) -> None:
@@ -141,51 +138,6 @@ def _same_size(solved: Camera, imported: Camera) -> None:
             f"camera {solved.name}: its board photos are {by(solved.size_wh)} px, the imported rig was calibrated at "
             f"{by(imported.size_wh)} px; use photos of that size, or set calibrate.intrinsics=import"
         )
-
-
-def _from_board_clip(store: Store, frames: Artefact, config: CalibrateConfig, lenses: Mapping[str, Lens]) -> Calibrated:
-    session = store.session
-    board, clip = _board(session), session.clip(session.calibration.board_clip)
-    missing = [name for name in session.cameras if name not in clip.sources]
-    if missing:
-        raise InputError(
-            f"board clip {clip.name}: camera {missing[0]} did not film it; all of {', '.join(session.cameras)} must"
-        )
-    instants = choose_instants(frames.summary["instants"], config.max_instants, config.floor_instant)
-    corners = corners_in_clip(store, frames, clip.name, board, session.cameras, instants)
-    corners = np.stack([_in_lens_px(xy_px, clip.sources[name]) for xy_px, name in zip(corners, session.cameras, strict=True)])
-    sizes = [_size_of(lenses.get(name), frames, name) for name in session.cameras]
-    world = "cameras" if config.floor_instant is None else f"board:{instants.index(config.floor_instant)}"
-    filmed = BoardClip(board, tuple(instants), world)
-    solve = partial(calibrate_rig, corners, board, sizes, session.cameras, stereo_pairs=session.stereo_pairs, world=world)
-    lenses = clip_lenses(corners, board, sizes, session.cameras, lenses, config, instants)
-    if all(lens.joint for lens in lenses.values()):
-        kind, cameras = joint_kind(lenses), [lenses[name].camera for name in session.cameras]
-        alike = all(camera.lens == kind for camera in cameras)
-        rig, report = solve(lens=kind, start=cameras if alike else None)
-        if not bent_lenses([lens.report for lens in lenses.values() if lens.report], report.cameras):
-            solved = {name: replace(lens, camera=rig[name]) for name, lens in lenses.items()}
-            return Calibrated(rig, solved, report, filmed=filmed)
-        lenses = {name: replace(lens, joint=False, origin=f"{lens.origin}, held") for name, lens in lenses.items()}
-    rig, report = solve(intrinsics=[lenses[name].camera for name in session.cameras])
-    return Calibrated(rig, dict(lenses), report, filmed=filmed)
-
-
-def _in_lens_px(xy_px: Array, source: Source) -> Array:
-    """Corners found in a clip's frames, in the pixels of the image the lens was calibrated with."""
-    return scale_px(xy_px, 1 / np.array(source.image_scale or (1.0, 1.0))) + (source.image_origin_px or (0.0, 0.0))
-
-
-def choose_instants(count: int, limit: int, also: int | None) -> list[int]:
-    """At most `limit` instants out of `count`, evenly spread, and `also`. Raises InputError when `also` is none of them."""
-    if also is not None and also >= count:
-        raise InputError(f"calibrate.floor_instant: the board clip has instants 0 to {count - 1}, got {also}")
-    spread = {round(place) for place in np.linspace(0, count - 1, min(limit, count))}
-    return sorted(spread | ({also} if also is not None else set()))
-
-
-def _size_of(lens: Lens | None, frames: Artefact, name: str) -> tuple[int, int]:
-    return lens.camera.size_wh if lens else tuple(frames.summary["size_wh"][name])
 
 
 def _check(made: Calibrated, config: CalibrateConfig, report: Path) -> None:
@@ -211,6 +163,7 @@ def _summary(made: Calibrated, config: CalibrateConfig) -> dict[str, Any]:
         "detectors": {name: [told(f) for f in report.figures] for name, report in reports.items() if report.figures},
         "lens_notes": {name: list(report.notes) for name, report in reports.items() if report.notes},
         "turned_deg": made.turned_deg,
+        "readout_ms": {name: round(1e3 * readout.seconds, 3) for name, readout in made.readouts.items()},
         "sigma_mm": {name: round(mm, 3) for name, (mm, _) in made.sigma.items()},
         "sigma_mrad": {name: round(mrad, 4) for name, (_, mrad) in made.sigma.items()},
     }

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board
+from calibration.board_set import Target
 from calibration.camera import Camera
 from calibration.extrinsics import CalibrationReport
 from calibration.intrinsics_report import IntrinsicsReport
 from calibration.lens_gates import check_lens
 from calibration.quality import Gate, check_cameras
 from calibration.rig import Rig
+from calibration.rolling_shutter import Readout
 from calibration.uncertainty import joint_point_covariance, point_covariance, worst_sigma_m
 from calibration.verify import distance_gates
 from pipeline.config import CalibrateConfig
@@ -34,23 +35,25 @@ class Lens:
 
 @dataclass(frozen=True, eq=False)
 class BoardClip:
-    """The board that was filmed, the clip's instants (F) it was looked for in, and the world chosen (`world_from_rig`)."""
+    """The board that was filmed, names of the views (F) it was looked for in, and the world chosen (`world_from_rig`)."""
 
-    board: Board
-    instants: tuple[int, ...]
+    board: Target
+    labels: tuple[str, ...]
     world: str
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
     """A rig with its evidence: lenses by camera, the report of the poses when they were solved here and the clip they were
-    solved from, and how far imported poses were turned to fit lenses solved anew (`rigs.posed_like`)."""
+    solved from, how far imported poses were turned to fit lenses solved anew (`rigs.posed_like`), and the readouts of the
+    cameras with a rolling shutter."""
 
     rig: Rig
     lenses: dict[str, Lens] = field(default_factory=dict)
     poses: CalibrationReport | None = None
     turned_deg: dict[str, float] = field(default_factory=dict)
     filmed: BoardClip | None = None
+    readouts: dict[str, Readout] = field(default_factory=dict)
 
     @property
     def rms_px(self) -> dict[str, float]:

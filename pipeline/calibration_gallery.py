@@ -9,6 +9,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.board import Board
+from calibration.board_set import boards_of
 from calibration.camera import Camera
 from calibration.uncertainty import point_covariance, worst_sigma_m
 from pipeline.calibrated import Calibrated
@@ -153,9 +155,14 @@ def board_outlines_m(made: Calibrated) -> list[Array]:
     """The four outer corners (4, 3) of the board's pattern at every instant it was placed, world metres."""
     if made.poses is None or made.filmed is None:
         return []
-    (x0, y0, _), (x1, y1, _) = (edge(made.filmed.board.corners_m, axis=0) for edge in (np.min, np.max))
-    outline = np.array([[x0, y0, 0.0], [x1, y0, 0.0], [x1, y1, 0.0], [x0, y1, 0.0]])
-    return [pose.apply(outline) for pose in made.poses.world_from_board if pose is not None]
+    outlines = [_outline_m(board) for board in boards_of(made.filmed.board)]
+    placed = enumerate(made.poses.world_from_board)
+    return [pose.apply(outlines[view % len(outlines)]) for view, pose in placed if pose is not None]
+
+
+def _outline_m(board: Board) -> Array:
+    (x0, y0, _), (x1, y1, _) = (edge(board.corners_m, axis=0) for edge in (np.min, np.max))
+    return np.array([[x0, y0, 0.0], [x1, y0, 0.0], [x1, y1, 0.0], [x0, y1, 0.0]])
 
 
 def _floor_known(made: Calibrated) -> bool:

@@ -48,6 +48,7 @@ def write_report(path: Path, made: Calibrated, gates: Sequence[Gate]) -> None:
         _detectors(made),
         _notes(made),
         _poses(made),
+        _readouts(made),
         gallery.scene(made),
         gallery.uncertainty(made),
         gallery.covariance(made),
@@ -166,6 +167,15 @@ def _notes(made: Calibrated) -> str:
     return _table("What the views show, and what to film to improve", ("camera", "note"), rows)
 
 
+def _readouts(made: Calibrated) -> str:
+    rows = [
+        (name, 1e3 * readout.seconds, f"{1e3 * readout.sigma_s:.2f}" if readout.sigma_s else "given")
+        for name, readout in made.readouts.items()
+    ]
+    guide = "<p>From the first row to the last; corners were moved to where they stood at the middle of their frame.</p>"
+    return _table("Rolling shutters", ("camera", "readout ms", "1 sigma ms"), rows) + guide if rows else ""
+
+
 def _poses(made: Calibrated) -> str:
     if made.poses is None:
         rows = [(c.name, *(float(v) for v in c.centre_m), made.turned_deg.get(c.name, 0.0)) for c in made.rig.cameras]
@@ -211,12 +221,15 @@ def _pose_views(made: Calibrated) -> str:
     rms = np.sqrt(squares.sum(2) / np.maximum(count, 1))
     limits = [WORSE * row.rms_px for row in made.poses.cameras]
     rows = [
-        (instant, *(_view_cell(px, n, limit) for px, n, limit in zip(rms[:, f], count[:, f], limits, strict=True)))
-        for f, instant in enumerate(made.filmed.instants)
+        (
+            label.removeprefix("instant "),
+            *(_view_cell(px, n, limit) for px, n, limit in zip(rms[:, f], count[:, f], limits, strict=True)),
+        )
+        for f, label in enumerate(made.filmed.labels)
         if count[:, f].any()
     ]
     table = _table("", ("instant", *made.rig.names), rows)
-    return f"<details><summary>Poses: {len(rows)} instants, RMS px (corners used)</summary>{table}</details>"
+    return f"<details><summary>Poses: {len(rows)} views, RMS px (corners used)</summary>{table}</details>"
 
 
 def _view_cell(rms_px: float, count: int, limit_px: float) -> tuple[str, bool]:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.board import Board, find_corners_thorough
+from calibration.board import find_corners_thorough
+from calibration.board_set import Target, find_views
 from calibration.errors import CalibrationError
 from calibration.intrinsics import calibrate_from_images, calibrate_intrinsics
 from calibration.intrinsics_report import DetectorFigure
@@ -23,7 +24,7 @@ Array = NDArray[np.float64]
 
 def lens_from_photos(
     images: Sequence[Image],
-    board: Board,
+    board: Target,
     config: CalibrateConfig,
     name: str,
     folder: str,
@@ -34,7 +35,7 @@ def lens_from_photos(
     try:
         camera, report = calibrate_from_images(images, board, config.lens, config.fix_k3, name, labels)
     except CalibrationError as error:
-        if any(np.isfinite(find_corners_thorough(board, image)).any() for image in images):
+        if any(np.isfinite(find_views(board, image, find_corners_thorough)).any() for image in images):
             raise CalibrationError(f"{error} (photos in {folder})") from error
         raise no_board(board, images, f"camera {name}: photos in {folder}", len(images)) from error
     return Lens(camera, f"{len(images)} photos", len(images), report)
@@ -42,12 +43,12 @@ def lens_from_photos(
 
 def clip_lenses(
     corners: Array,
-    board: Board,
+    board: Target,
     sizes: Sequence[tuple[int, int]],
     names: Sequence[str],
     lenses: Mapping[str, Lens],
     config: CalibrateConfig,
-    instants: Sequence[int],
+    labels: Sequence[str],
 ) -> dict[str, Lens]:
     """The lens of every camera: those known already, the others from their own views of the board clip (C, F, M, 2) px.
 
@@ -55,7 +56,6 @@ def clip_lenses(
     radial coefficient was asked for, and fisheyes are not mixed with others.
     """
     found = dict(lenses)
-    labels = [f"instant {instant}" for instant in instants]
     for xy_px, size, name in zip(corners, sizes, names, strict=True):
         if name not in found:
             camera, report = calibrate_intrinsics(xy_px, board, size, config.lens, config.fix_k3, name, labels)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from calibration.board import Board, parse_board
+from calibration.board import Board
+from calibration.board_set import Target, boards_of, parse_target
 from calibration.sheet import resized
 from pipeline.errors import InputError
 from pipeline.session import load_session
@@ -37,24 +38,33 @@ def measure(board: Board, square_mm: float, session: Path | None = None) -> Meas
     if abs(change) > WARN_CHANGE:
         warnings.append(f"the square is {_difference(right, board)}: the print was scaled; use {right.spec}")
     if session is not None:
-        warnings += _session_warnings(right, session_board(session), session)
+        warnings += _session_warnings(right, boards_of(_stated(session)), session)
     return Measured(right, change, tuple(warnings))
 
 
 def session_board(session: Path) -> Board:
-    """The board that session.yaml states. Raises InputError when it states none."""
+    """The board that session.yaml states. Raises InputError when it states none, or several."""
+    boards = boards_of(_stated(session))
+    if len(boards) > 1:
+        raise InputError(f"{session / 'session.yaml'}: states {len(boards)} boards; say which with SPEC")
+    return boards[0]
+
+
+def _stated(session: Path) -> Target:
     spec = load_session(session).board
     if not spec:
         raise InputError(f"{session / 'session.yaml'}: board is not set; set it with `posemill new {session} --board SPEC`")
-    return parse_board(spec)
+    return parse_target(spec)
 
 
-def _session_warnings(right: Board, stated: Board, session: Path) -> list[str]:
-    mend = f"correct it with `posemill new {session} --board {right.spec}`"
-    if replace(stated, square_m=right.square_m, marker_m=right.marker_m) != right:
-        return [f"session {session} states another board, {stated.spec}; {mend}"]
-    if abs(right.square_m / stated.square_m - 1) > WARN_CHANGE:
-        return [f"the square is {_difference(right, stated)} in session {session}; {mend}"]
+def _session_warnings(right: Board, stated: tuple[Board, ...], session: Path) -> list[str]:
+    same = [board for board in stated if replace(board, square_m=right.square_m, marker_m=right.marker_m) == right]
+    told = " + ".join(right.spec if board in same else board.spec for board in stated) if same else right.spec
+    mend = f"correct it with `posemill new {session} --board '{told}'`"
+    if not same:
+        return [f"session {session} states another board, {' + '.join(board.spec for board in stated)}; {mend}"]
+    if abs(right.square_m / same[0].square_m - 1) > WARN_CHANGE:
+        return [f"the square is {_difference(right, same[0])} in session {session}; {mend}"]
     return []
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
-from calibration.board import parse_board
+from calibration.board_set import parse_target
 from pipeline.errors import InputError
 from pipeline.probe import Probe
 from pipeline.rigs import fit, import_rig, size_problem
@@ -26,7 +27,8 @@ class Request:
     cameras: NAME=SOURCE; tiled: a file cut by `layout` (COLUMNSxROWS) into `camera_names` (default cam1, cam2, ...); stereo: a
     side-by-side file cut into left and right; clip: name of the clip ("": clip1, clip2, ...); intrinsics, detections:
     NAME=PATH; image_origins: NAME=X,Y; image_fits: NAME=contain or stretch, against the size in the rig; stereo_pairs:
-    LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of image folders.
+    LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of image folders; readouts: NAME=MS or NAME=solve of
+    cameras with a rolling shutter.
     """
 
     cameras: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class Request:
     image_fits: tuple[str, ...] = ()
     stereo_pairs: tuple[str, ...] = ()
     image_fps: float | None = None
+    readouts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,18 @@ def _inputs(root: Path, old: Session | None, request: Request, cameras: tuple[st
         rig=rig,
         intrinsics={**before.intrinsics, **intrinsics},
         board_clip=clip if request.board_clip and clip else before.board_clip,
+        readout_ms={**before.readout_ms, **_readouts(request.readouts)},
     )
+
+
+def _readouts(texts: Sequence[str]) -> dict[str, float | Literal["solve"]]:
+    found: dict[str, float | Literal["solve"]] = {}
+    for name, text in pairs_of_texts(texts, "--readout").items():
+        try:
+            found[name] = "solve" if text == "solve" else float(text)
+        except ValueError:
+            raise InputError(f"--readout: expected NAME=MS or NAME=solve, got {name}={text}") from None
+    return found
 
 
 def _paths(root: Path, texts: Sequence[str], option: str, cameras: tuple[str, ...]) -> dict[str, str]:
@@ -235,7 +249,7 @@ def _paths(root: Path, texts: Sequence[str], option: str, cameras: tuple[str, ..
 
 def _board(spec: str) -> str:
     if spec:
-        parse_board(spec)
+        parse_target(spec)
     return spec
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.atomic import write_atomically
 from pipeline.errors import InputError
 
+MAX_READOUT_MS = 100.0
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
@@ -47,6 +49,9 @@ class CalibrationInputs(_Record):
     rig: str = Field("", description="rig file to import")
     intrinsics: dict[str, str] = Field({}, description="camera: folder of board images")
     board_clip: str = Field("", description="name of the clip in which the board moves")
+    readout_ms: dict[str, float | Literal["solve"]] = Field(
+        {}, description="camera: ms from the first image row to the last, or solve; negative from the bottom up"
+    )
 
 
 class Session(_Record):
@@ -56,7 +61,9 @@ class Session(_Record):
     name: str = Field(pattern=NAME_PATTERN)
     cameras: tuple[str, ...] = Field(min_length=1)
     stereo_pairs: tuple[tuple[str, str], ...] = ()
-    board: str = Field("", description="kind:columns x rows:square m[:marker m:dictionary], e.g. chessboard:4x7:0.06")
+    board: str = Field(
+        "", description="kind:columns x rows:square m[:marker m:dictionary], e.g. chessboard:4x7:0.06; several joined by +"
+    )
     calibration: CalibrationInputs = CalibrationInputs()
     clips: tuple[Clip, ...] = ()
     preset: str = "default"
@@ -68,6 +75,7 @@ class Session(_Record):
             unknown = sorted(set(clip.sources) - set(self.cameras))
             if unknown:
                 raise ValueError(f"clip {clip.name}: camera {unknown[0]!r} is not one of {', '.join(self.cameras)}")
+        _check_readouts(self.calibration.readout_ms, self.cameras)
         names = [clip.name for clip in self.clips]
         if len(set(names)) != len(names):
             raise ValueError(f"clip names must differ, got {', '.join(names)}")
@@ -90,6 +98,17 @@ class Session(_Record):
     def people_clips(self) -> tuple[Clip, ...]:
         """The clips to look for people in: all but the board clip."""
         return tuple(clip for clip in self.clips if clip.name != self.calibration.board_clip)
+
+
+def _check_readouts(readout_ms: Mapping[str, float | str], cameras: Sequence[str]) -> None:
+    for name, readout in readout_ms.items():
+        if name not in cameras:
+            raise ValueError(f"calibration.readout_ms: camera {name!r} is not one of {', '.join(cameras)}")
+        if not isinstance(readout, str) and not 0 < abs(readout) <= MAX_READOUT_MS:
+            raise ValueError(
+                f"calibration.readout_ms of camera {name}: expected ms, up to {MAX_READOUT_MS:g} either way, or solve, got "
+                f"{readout:g}; leave out cameras with a global shutter"
+            )
 
 
 def load_session(root: Path | str) -> Session:

@@ -71,6 +71,14 @@ def test_every_part_that_is_left_behind_is_told() -> None:
     assert left_behind(rig.subset(["left"]), "opencv") == ("covariance", "lens_covariance")
 
 
+def test_a_readout_comes_back_or_is_told(tmp_path: Path) -> None:
+    rig = Rig(tuple(replace(camera, readout_s=0.0125) for camera in rig_of_lens("brown").cameras))
+    save_rig(rig, tmp_path / "rig.yaml")
+    assert [camera.readout_s for camera in load_rig(tmp_path / "rig.yaml").cameras] == [0.0125] * len(rig)
+    assert left_behind(rig, "posemill") == ()
+    assert left_behind(rig, "pose2sim") == ("readout_s",)
+
+
 @pytest.mark.parametrize(
     ("source", "lengths"),
     [

@@ -17,8 +17,9 @@ from calibration.rig import Rig
 from calibration.synthetic import moving_board, ring_rig
 from calibration.transforms import Rigid
 from pipeline import calibrate, ingest
+from pipeline.board_clip import choose_instants
 from pipeline.boards import no_board
-from pipeline.calibrate import choose_instants, read_rig
+from pipeline.calibrate import read_rig
 from pipeline.calibrated import Calibrated
 from pipeline.config import CalibrateConfig, IngestConfig
 from pipeline.errors import InputError, StageError
