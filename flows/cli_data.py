@@ -20,22 +20,33 @@ train = typer.Typer(help="Train a network; goes on where it was stopped.", no_ar
 
 
 def detect(
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS...", help="Images, videos, folders of them, or patterns.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="Where the people found are written.")],
-    draw: Annotated[Path | None, typer.Option("--draw", metavar="DIR", help="Folder for the images with people drawn.")] = None,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", metavar="DIR", help="Folder for the images and videos with people drawn.")
+    ] = None,
     weights: WeightsOption = "default",
     size: SizeOption = 256,
     flip: FlipOption = True,
+    backend: Annotated[
+        str, typer.Option("--backend", help="What runs the network: auto, torch, onnxruntime or openvino.")
+    ] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """The detector alone: people and their joints in images."""
+    """The detector alone: people and their joints in images and videos."""
     with answering(as_json) as answer:
-        from pipeline.config import DetectConfig
+        from pipeline.config import DetectConfig, parse_section
         from pipeline.detect_images import detect_images
 
-        rows = detect_images(images, out, draw, DetectConfig(weights=weights, size_px=size, flip=flip))
-        answer.values |= {"out": str(out), "images": rows}
-        answer.show(rows_table(rows), f"people: {out}", *([f"drawn: {draw}"] if draw else []))
+        settings = {"weights": weights, "size_px": size, "flip": flip, "backend": backend}
+        found = detect_images(inputs, out, draw, parse_section(DetectConfig, settings))
+        speed = round(found.frames_per_s, 2)
+        answer.values |= {"out": str(out), "files": found.done, "failed": found.failed, "frames_per_s": speed}
+        answer.show(rows_table(found.done), f"people: {out}", *([f"drawn: {draw}"] if draw else []), f"{speed:g} frames/s")
+        if found.failed:
+            answer.show(rows_table(found.failed))
+            say(f"posemill: {len(found.failed)} of {len(found.failed) + len(found.done)} files failed")
+            raise typer.Exit(1)
 
 
 @evaluate.command("detector")

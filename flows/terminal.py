@@ -80,8 +80,8 @@ def expected_errors() -> tuple[type[Exception], ...]:
     """The errors that speak for themselves; those of modules nobody imported yet cannot have been raised."""
     from pipeline.errors import EXPECTED_ERRORS
 
-    weights = sys.modules.get("models.weights")
-    return EXPECTED_ERRORS if weights is None else (*EXPECTED_ERRORS, weights.WeightsError)
+    named = (("models.weights", "WeightsError"), ("models.backends", "BackendError"))
+    return (*EXPECTED_ERRORS, *(getattr(sys.modules[module], name) for module, name in named if module in sys.modules))
 
 
 def _print_error(message: str, as_json: bool) -> None:

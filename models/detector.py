@@ -1,56 +1,25 @@
-"""The detector: images in, people with joints in the images' own pixels out. Letterboxing is written here and only here."""
+"""The detector: images in, people with joints in the images' own pixels out."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import grid_sample
 
+from models.backends import Backend, TorchBackend, make_backend
 from models.grouping import GroupConfig, group
 from models.hourglass import STEM_STRIDE, HourglassConfig, StackedHourglass
+from models.letterbox import Letterbox, resampled
 from models.skeleton import TOPOLOGIES, Topology
 from models.weights import WeightsError, load_tensors, weights_folder
 
 Array = NDArray[Any]
 People = tuple[Array, Array, Array]
-PADDING = 114  # grey of the training crops' border
-
-
-@dataclass(frozen=True)
-class Letterbox:
-    """How images (H, W) become network input: resized to `resized_wh`, padded right and below to `padded_wh`."""
-
-    size_wh: tuple[int, int]
-    resized_wh: tuple[int, int]
-    padded_wh: tuple[int, int]
-
-    @staticmethod
-    def fit(size_wh: tuple[int, int], long_side_px: int, stride_px: int) -> Letterbox:
-        """Longer side to `long_side_px`, then each side up to the next multiple of the network's stride: no square."""
-        scale = long_side_px / max(size_wh)
-        resized = (max(round(size_wh[0] * scale), 1), max(round(size_wh[1] * scale), 1))
-        padded = (-(-resized[0] // stride_px) * stride_px, -(-resized[1] // stride_px) * stride_px)
-        return Letterbox(size_wh, resized, padded)
-
-    def apply(self, image: Array) -> Array:
-        """(H, W, 3) uint8 -> (padded H, padded W, 3) uint8."""
-        shrinks = self.resized_wh[0] < self.size_wh[0]
-        mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        out = np.full((self.padded_wh[1], self.padded_wh[0], 3), PADDING, np.uint8)
-        out[: self.resized_wh[1], : self.resized_wh[0]] = cv2.resize(image, self.resized_wh, interpolation=mode)
-        return out
-
-    def image_from_map(self, xy: Array) -> Array:
-        """Heatmap pixels (..., 2) to the image's own pixels, by x -> (x + .5) * s - .5 per axis."""
-        stride = np.array(self.size_wh, np.float64) / np.array(self.resized_wh) * STEM_STRIDE
-        return ((xy + 0.5) * stride - 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -70,6 +39,7 @@ class Detector:
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8
     grouping: GroupConfig = field(default_factory=lambda: GroupConfig(min_joints=4))
+    backend: Backend | None = None  # None: torch on `device`
 
     def detect(self, images: Array) -> list[People]:
         """(B, H, W, 3) uint8 RGB -> per image xy_px (P, J, 2), score (P, J), tag (P, K); best person first.
@@ -86,29 +56,33 @@ class Detector:
         found: list[People] = []
         for begin in range(0, len(images), self.batch):
             heatmaps, tags = self._pyramid(images[begin : begin + self.batch], boxes)
-            found += [self._people(h, t, boxes[-1]) for h, t in zip(heatmaps.numpy(), tags.numpy(), strict=True)]
+            found += [self._people(h, t, boxes[-1]) for h, t in zip(heatmaps, tags, strict=True)]
         return found
 
-    def _pyramid(self, images: Array, boxes: list[Letterbox]) -> tuple[Tensor, Tensor]:
+    def _pyramid(self, images: Array, boxes: list[Letterbox]) -> tuple[Array, Array]:
         """Heatmaps averaged over the sizes and tags of the coarsest one, both on the finest map; boxes coarsest first."""
-        maps = [self.maps(torch.from_numpy(np.stack([box.apply(image) for image in images]))) for box in boxes]
-        heatmaps = [resampled(h, box, boxes[-1]) for (h, _), box in zip(maps, boxes, strict=True)]
-        tags = maps[0][1].movedim(-1, 1).flatten(1, 2)
-        tags = resampled(tags, boxes[0], boxes[-1]).unflatten(1, (-1, maps[0][1].shape[1])).movedim(1, -1)
-        return torch.stack(heatmaps).mean(0), tags
+        maps = [self.maps(np.stack([box.apply(image) for image in images])) for box in boxes]
+        if len(boxes) == 1:
+            return maps[0]
+        found = [(torch.from_numpy(h), torch.from_numpy(t)) for h, t in maps]
+        heatmaps = [resampled(h, box, boxes[-1]) for (h, _), box in zip(found, boxes, strict=True)]
+        tags = found[0][1].movedim(-1, 1).flatten(1, 2)
+        tags = resampled(tags, boxes[0], boxes[-1]).unflatten(1, (-1, found[0][1].shape[1])).movedim(1, -1)
+        return torch.stack(heatmaps).mean(0).numpy(), tags.numpy()
 
-    @torch.inference_mode()
-    def maps(self, padded: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(self, padded: Array) -> tuple[Array, Array]:
         """(B, H, W, 3) uint8 -> heatmaps (B, J, H/4, W/4) and tags (B, J, H/4, W/4, K, or 2 K with `flip`)."""
-        images = padded.to(self.device).permute(0, 3, 1, 2).float().div(255)
-        images = images.contiguous(memory_format=torch.channels_last)
-        heatmaps, tags = self.network(images)[-1]
+        heatmaps, tags = self._runs.maps(padded)
         if self.flip:
             mirror = list(self.topology.mirror)
-            other, other_tags = self.network(images.flip(-1))[-1]
-            heatmaps = (heatmaps + other.flip(-1)[:, mirror]) / 2
-            tags = torch.cat([tags, other_tags.flip(-2)[:, mirror]], -1)
-        return heatmaps.cpu(), tags.cpu()
+            other, other_tags = self._runs.maps(np.ascontiguousarray(padded[:, :, ::-1]))
+            heatmaps = (heatmaps + other[..., ::-1][:, mirror]) / 2
+            tags = np.concatenate([tags, other_tags[..., ::-1, :][:, mirror]], -1)
+        return heatmaps, tags
+
+    @cached_property
+    def _runs(self) -> Backend:
+        return self.backend or TorchBackend(self.network, self.device)
 
     def _people(self, heatmaps: Array, tags: Array, box: Letterbox) -> People:
         height, width = (-(-side // STEM_STRIDE) for side in box.resized_wh[::-1])  # nobody stands in the padding
@@ -120,30 +94,20 @@ class Detector:
         return replace(self, **options)
 
 
-def resampled(maps: Tensor, source: Letterbox, target: Letterbox) -> Tensor:
-    """Maps (B, C, h, w) of one letterbox on the map of another, of the same images; bilinear."""
-    if source == target:
-        return maps
-    axes = []
-    for axis, side in ((1, maps.shape[-2]), (0, maps.shape[-1])):
-        share = (torch.arange(target.padded_wh[axis] // STEM_STRIDE) + 0.5) / target.resized_wh[axis]
-        axes.append(2 * share * source.resized_wh[axis] / side - 1)  # grid_sample's -1..1 over the whole map
-    y, x = torch.meshgrid(*axes, indexing="ij")
-    grid = torch.stack([x, y], -1).expand(len(maps), -1, -1, -1)
-    return grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def load_detector(weights: str | Path = "default", device: str = "cpu", **options: Any) -> Detector:
+def load_detector(weights: str | Path = "default", device: str = "cpu", *, backend: str = "auto", **options: Any) -> Detector:
     """A detector from shipped weights ("default" or a name in data/weights) or from a .safetensors file.
 
+    device: of torch, or "auto": a GPU when there is one. backend: auto | torch | onnxruntime | openvino, see `make_backend`.
     options: `size_px`, `flip`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
-    Raises WeightsError for weights that are missing, tampered with, or of another topology.
+    Raises WeightsError for weights that are missing, tampered with, or of another topology, and BackendError.
     """
     network, about = load_network(weights)
-    network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    runs = make_backend(backend, network.to(device).eval(), device)
     chosen = {**about.get("inference", {}), **options}
     chosen["scales"] = tuple(chosen.get("scales", (1.0,)))
-    return Detector(network, TOPOLOGIES[network.config.topology], about, device, **chosen)
+    return Detector(network, TOPOLOGIES[network.config.topology], about, device, backend=runs, **chosen)
 
 
 def load_network(weights: str | Path) -> tuple[StackedHourglass, dict[str, Any]]:

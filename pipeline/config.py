@@ -66,6 +66,9 @@ class DetectConfig(Section):
     """Finding people and grouping their joints."""
 
     weights: str = Field("default", description="name of shipped weights, or a .safetensors file")
+    backend: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
+        "auto", description="what runs the network; auto: torch on a GPU, else the fastest compiled one that works"
+    )
     size_px: int = Field(256, ge=64, description="long side of the image given to the network, in px")
     flip: bool = Field(True, description="average with the mirrored image")
     min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as missing")

@@ -105,12 +105,18 @@ def _imported(store: Store, ref: Ref, config: DetectConfig, shown: dict[int, lis
 
 
 def _detected(store: Store, ref: Ref, config: DetectConfig) -> Iterator[Poses2D]:
-    from models.detector import load_detector
-
-    detector = load_detector(config.weights, size_px=config.size_px, flip=config.flip, batch=config.batch)
+    detector = detector_of(config)
     sets = read_frame_sets(store, ref.only("ingest"), ref.clip, [ref.part])
     frames = ((instant.t_ns, frame.image) for instant in sets if (frame := instant.frames[0]) is not None)
     yield from detect(detector, frames, ref.part, config)
+
+
+def detector_of(config: DetectConfig) -> FindsPeople:
+    """The detector of the settings, on a GPU when there is one. Raises WeightsError and BackendError."""
+    from models.detector import load_detector
+
+    options = {"size_px": config.size_px, "flip": config.flip, "batch": config.batch}
+    return load_detector(config.weights, "auto", backend=config.backend, **options)
 
 
 def summarise(camera: str, poses: Sequence[Poses2D], instants: int) -> dict[str, Any]:

@@ -6,7 +6,9 @@ source (live streams) join here: a reader has `probe`, `check` and `shots`.
 
 from __future__ import annotations
 
+import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +26,7 @@ from pipeline.video import VideoReader
 Crop = tuple[int, int, int, int]
 
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+VIDEO_ENDINGS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".gif")
 # Image files carry no times; a source may state its own rate.
 IMAGE_FPS = 30.0
 
@@ -85,22 +88,58 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 def list_images(path: Path) -> list[Path]:
     """The images of a folder, or those that match a pattern, in natural order. Raises InputError naming what was found."""
+    return list_media(path, IMAGE_ENDINGS, "images")
+
+
+def list_media(path: Path, endings: Sequence[str], kind: str) -> list[Path]:
+    """The files with these endings in a folder, or among those that match a pattern, in natural order. Raises InputError."""
     folder, pattern = (path, "*") if path.is_dir() else (path.parent, path.name)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; expected images ({' '.join(IMAGE_ENDINGS)})")
-    files = [file for file in folder.glob(pattern) if file.is_file()]
-    images = [file for file in files if file.suffix.lower() in IMAGE_ENDINGS]
-    if not images:
-        raise InputError(f"{path}: expected images ({' '.join(IMAGE_ENDINGS)}), found none among {len(files)} files")
-    return sorted(images, key=lambda file: natural_key(file.name))
+        raise InputError(f"{folder}: no such folder; expected {kind} ({' '.join(endings)})")
+    # Names that begin with a dot are thumbnails and half-written files of other programs.
+    files = [file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith(".")]
+    media = [file for file in files if file.suffix.lower() in endings]
+    if not media:
+        raise InputError(f"{path}: expected {kind} ({' '.join(endings)}), found none among {len(files)} files")
+    return sorted(media, key=lambda file: natural_key(file.name))
 
 
 def read_image(path: Path) -> Image:
-    """An image file as RGB uint8 (H, W, 3), turned upright as its EXIF says. Raises InputError."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    """A still image as RGB uint8 (H, W, 3), turned upright as its EXIF says; grey, 16 bits, CMYK and alpha become that.
+
+    Raises InputError for what is no still image, and before decoding for one above Pillow's limit (179 megapixels).
+    """
+    try:
+        data = path.read_bytes()
+        _refuse_unfit(path, data)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error) as error:
+        raise InputError(f"{path}: not a readable image ({error}); replace it, or take it out of the folder") from error
     if image is None:
         raise InputError(f"{path}: not a readable image; replace it, or take it out of the folder")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def _refuse_unfit(path: Path, data: bytes) -> None:
+    """Look at the header only: a few bytes may claim gigabytes of pixels. What Pillow does not know is left to OpenCV."""
+    from PIL import Image as Header
+
+    if not data:
+        raise InputError(f"{path}: expected an image, found an empty file (0 bytes); copy or export it again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Header.DecompressionBombWarning)
+            with Header.open(io.BytesIO(data)) as header:
+                frames = getattr(header, "n_frames", 1) if getattr(header, "is_animated", False) else 1
+    except Header.DecompressionBombError as error:
+        raise InputError(f"{path}: an image too large to decode safely ({error}); make it smaller or cut it") from error
+    except (OSError, ValueError, SyntaxError):
+        return
+    if frames > 1 and header.format in ("GIF", "WEBP", "PNG"):  # pages of a TIFF and a phone's MPO are no animation
+        raise InputError(
+            f"{path}: expected a still image, found {frames} frames ({header.format}); "
+            "save the one you mean, or make it a video such as mp4"
+        )
 
 
 class ImageReader:

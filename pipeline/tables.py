@@ -44,10 +44,12 @@ POSES2D = pa.schema(
     ]
 )
 
-# One row per person in images that belong to no session.
+# One row per person in images and videos that belong to no session.
 IMAGE_POSES = pa.schema(
     [
-        ("image", pa.string()),  # path as it was given
+        ("file", pa.string()),  # path as it was given
+        ("frame", pa.int64()),  # from 0; 0 for a still image
+        ("t_ns", pa.int64()),  # after the video's first frame
         ("width_px", pa.int64()),
         ("height_px", pa.int64()),
         ("person", pa.int64()),  # best first

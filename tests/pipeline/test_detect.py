@@ -155,7 +155,7 @@ def test_new_weights_run_the_stage_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 class _FakeModule:
     @staticmethod
-    def load_detector(weights: str, **options: object) -> _SeesBrightness:
+    def load_detector(weights: str, device: str, **options: object) -> _SeesBrightness:
         return _SeesBrightness()
 
 
