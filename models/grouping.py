@@ -1,22 +1,26 @@
 """Grouping of joint candidates into people by their tags (Newell, Huang, Deng 2017, section 3.3), made deterministic.
 
 Differences from the usual implementation, each for a reason: tag distances are not rounded, they count beyond a tolerance
-(rounding lets the value decide between near tags, which is right, but leaves ties to the solver); a candidate farther than
-the tag threshold costs exactly what a new person costs (so one far candidate cannot push a near one away); a second
-candidate with the tag of a person who has that joint already is a duplicate and begins nobody; people are capped by score, not
-by order of creation.
+(rounding lets the value decide between near tags, which is right, but leaves ties to the solver); a pair gains its value times
+its closeness and an unmatched candidate nothing (so neither a far candidate nor a second one for the same person pushes a
+near one away); what is equal to the last digit is decided by fixed lots, so that the best assignment is the only one; a
+second candidate with the tag of a person who has that joint already is a duplicate and begins nobody; people are capped by
+score, not by order of creation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from models.peaks import find_peaks, refine_peaks, tags_at
 
 Array = NDArray[Any]
 
@@ -42,25 +46,52 @@ class GroupConfig:
 
 # Newell's released code: face, shoulders, hips, elbows, knees, wrists, ankles.
 COCO_ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 13, 14, 9, 10, 15, 16)
+# Share of a pair's gain that falls with the tag distance inside the tolerance, and share that is drawn by lot: small enough
+# to decide only between values that are the same for any purpose, the second far above the rounding of a solver's sums.
+NEARNESS, LOT = 1e-3, 1e-6
 
 
 @dataclass
-class _Person:
-    """A person under construction: flat pixel and value per joint (-1 and 0 where missing), sum and count of its tags."""
+class People:
+    """People under construction: flat pixel and value per joint (P, J), -1 and 0 where missing; sum (P, K), count of tags."""
 
     pixel: Array
     score: Array
     tag_sum: Array
-    count: int = 0
+    count: Array
+
+    @staticmethod
+    def nobody(joints: int, dims: int) -> People:
+        """No people of that many joints and tag dimensions."""
+        return People(np.empty((0, joints), np.int64), np.empty((0, joints)), np.empty((0, dims)), np.empty(0, np.int64))
 
     @property
     def tag(self) -> Array:
-        return self.tag_sum / self.count
+        """Mean tags (P, K)."""
+        return self.tag_sum / self.count[:, None]
 
-    def add(self, joint: int, pixel: int, score: float, tag: Array) -> None:
-        self.pixel[joint], self.score[joint] = pixel, score
-        self.tag_sum += tag
-        self.count += 1
+    def begin(self, count: int) -> NDArray[np.int64]:
+        """Append people without joints; returns their rows."""
+        joints, dims = self.pixel.shape[1], self.tag_sum.shape[1]
+        self.pixel = np.concatenate([self.pixel, np.full((count, joints), -1)])
+        self.score = np.concatenate([self.score, np.zeros((count, joints))])
+        self.tag_sum = np.concatenate([self.tag_sum, np.zeros((count, dims))])
+        self.count = np.concatenate([self.count, np.zeros(count, np.int64)])
+        return np.arange(len(self.count) - count, len(self.count))
+
+    def give(self, row: Array, joint: int, pixel: Array, score: Array, tag: Array) -> None:
+        """One candidate of a joint to each of some rows."""
+        self.pixel[row, joint], self.score[row, joint] = pixel, score
+        self.tag_sum[row] += tag
+        self.count[row] += 1
+
+    def take(self, row: Array) -> People:
+        """Some of the people, in that order."""
+        return People(self.pixel[row], self.score[row], self.tag_sum[row], self.count[row])
+
+    def best(self, count: int) -> People:
+        """The `count` people with the highest mean score; ties by their pixels, so that no order of creation shows."""
+        return self.take(np.lexsort((*self.pixel.T[::-1], -self.score.sum(1)))[:count])
 
 
 def group(heatmaps: Array, tags: Array, config: GroupConfig | None = None) -> tuple[Array, Array, Array]:
@@ -72,18 +103,12 @@ def group(heatmaps: Array, tags: Array, config: GroupConfig | None = None) -> tu
     """
     config = config or GroupConfig()
     heatmaps, tags = _checked(heatmaps, tags)
-    joints, height, width = heatmaps.shape
-    flat = tags.reshape(joints, height * width, -1)
-    people: list[_Person] = []
-    for joint, (pixel, score) in _in_order(find_candidates(heatmaps, config), config):
-        _match(people, joints, joint, pixel, score, flat[joint, pixel], config)
-    people = _best([p for p in people if p.count >= config.min_joints], config.max_people)
+    people = assemble(find_peaks(heatmaps, config.detection), tags, config)
+    people = people.take(people.count >= config.min_joints).best(config.max_people)
     if config.fill > 0:
-        _fill(people, heatmaps.reshape(joints, -1), flat, config)
-    pixel = np.array([p.pixel for p in people], np.int64).reshape(-1, joints)
-    score = np.array([p.score for p in people], np.float32).reshape(-1, joints)
-    tag = np.array([p.tag for p in people], np.float32).reshape(-1, flat.shape[-1])
-    return refine_peaks(heatmaps, pixel), score, tag
+        _fill(people, heatmaps, tags, config)
+    people = people.best(config.max_people)
+    return refine_peaks(heatmaps, people.pixel), people.score.astype(np.float32), people.tag.astype(np.float32)
 
 
 def _checked(heatmaps: Array, tags: Array) -> tuple[Array, Array]:
@@ -91,93 +116,80 @@ def _checked(heatmaps: Array, tags: Array) -> tuple[Array, Array]:
         tags = tags[..., None]
     if heatmaps.ndim != 3 or tags.ndim != 4 or tags.shape[:3] != heatmaps.shape:
         raise ValueError(f"group: expected heatmaps (J, H, W) and tags (J, H, W, K), got {heatmaps.shape}, {tags.shape}")
-    return np.nan_to_num(np.ascontiguousarray(heatmaps, np.float32)), np.asarray(tags, np.float64)
+    heatmaps = np.ascontiguousarray(heatmaps, np.float32)
+    return heatmaps if np.isfinite(heatmaps.sum()) else np.nan_to_num(heatmaps), tags
 
 
-def find_candidates(heatmaps: Array, config: GroupConfig) -> list[tuple[Array, Array]]:
-    """Per joint the flat pixels and values of its local maxima (3x3), highest first, ties by pixel."""
-    found = []
-    kernel = np.ones((3, 3), np.uint8)
-    for heatmap in heatmaps:
-        peak = (heatmap == cv2.dilate(heatmap, kernel)) & (heatmap > config.detection)
-        pixel = np.flatnonzero(peak)
-        score = heatmap.reshape(-1)[pixel]
-        best = np.lexsort((pixel, -score))[: config.candidates]
-        found.append((pixel[best], score[best]))
-    return found
-
-
-def _in_order(found: Sequence[tuple[Array, Array]], config: GroupConfig) -> list[tuple[int, tuple[Array, Array]]]:
-    default = COCO_ORDER if len(found) == len(COCO_ORDER) else tuple(range(len(found)))
+def assemble(peaks: Sequence[tuple[Array, Array]], tags: Array, config: GroupConfig) -> People:
+    """All people that the peaks (flat pixels and values per joint, in any order) and tags (J, H, W, K) make."""
+    default = COCO_ORDER if len(peaks) == len(COCO_ORDER) else tuple(range(len(peaks)))
     order = config.order or default
-    if sorted(order) != list(range(len(found))):
-        raise ValueError(f"group: order must name each of the {len(found)} joints once, got {order}")
-    return [(joint, found[joint]) for joint in order]
+    if sorted(order) != list(range(len(peaks))):
+        raise ValueError(f"group: order must name each of the {len(peaks)} joints once, got {order}")
+    people = People.nobody(len(peaks), tags.shape[3])
+    ranked = [_ranked(pixel, score, config.candidates) for pixel, score in peaks]
+    tag = tags_at(tags, [pixel for pixel, _ in ranked])
+    for joint in order:
+        _match(people, joint, *ranked[joint], tag[joint], config)
+    return people
 
 
-def _match(people: list[_Person], joints: int, joint: int, pixel: Array, score: Array, tag: Array, config: GroupConfig) -> None:
-    """Give the candidates of one joint to the people so far, or let them begin new ones."""
-    owner, begins = np.full(len(pixel), -1), np.ones(len(pixel), bool)
-    if people and len(pixel):
-        distance = np.linalg.norm(tag[:, None] - np.array([p.tag for p in people]), axis=-1)
-        begins = distance.min(1) >= config.tolerance
-        # A pair beyond the threshold costs what starting a new person costs: both mean "not matched".
-        apart = np.clip(distance, config.tolerance, config.tag) - config.tolerance
-        cost = np.where(distance < config.tag, 100 * apart - score[:, None], 100 * (config.tag - config.tolerance))
-        for row, column in zip(*linear_sum_assignment(cost), strict=True):
-            if distance[row, column] < config.tag:
-                owner[row] = column
-    for i, person in enumerate(owner):
-        if person >= 0:
-            people[person].add(joint, int(pixel[i]), float(score[i]), tag[i])
-        elif begins[i] and not _known(people, joint, tag[i], config):
-            people.append(_Person(np.full(joints, -1), np.zeros(joints), np.zeros(tag.shape[-1])))
-            people[-1].add(joint, int(pixel[i]), float(score[i]), tag[i])
+def _ranked(pixel: Array, score: Array, count: int) -> tuple[Array, Array]:
+    """The best `count` candidates of a joint, best first, ties by pixel."""
+    best = np.lexsort((pixel, -score))[:count]
+    return pixel[best], score[best]
 
 
-def _known(people: list[_Person], joint: int, tag: Array, config: GroupConfig) -> bool:
-    """Whether somebody with this tag has this joint already: candidates come best first, so the one at hand is worse."""
-    return any(p.pixel[joint] >= 0 and np.linalg.norm(p.tag - tag) < config.tolerance for p in people)
+def _match(people: People, joint: int, pixel: Array, score: Array, tag: Array, config: GroupConfig) -> None:
+    """Give the candidates of one joint, best first, to the people so far, or let them begin new ones."""
+    distance = cdist(tag, people.tag)
+    i, person = linear_sum_assignment(pair_gains(distance, score, config), maximize=True)
+    near = distance[i, person] < config.tag
+    i, person = i[near], person[near]
+    people.give(person, joint, pixel[i], score[i], tag[i])
+    free = ~(distance < config.tolerance).any(1)
+    free[i] = False
+    if free.any():
+        new = np.flatnonzero(free)
+        new = new[_first_of_each(tag[new], config.tolerance)]
+        people.give(people.begin(len(new)), joint, pixel[new], score[new], tag[new])
 
 
-def _best(people: list[_Person], count: int) -> list[_Person]:
-    """The `count` people with the highest mean score; ties by their pixels, so that no order of creation shows."""
-    return sorted(people, key=lambda p: (-p.score.sum(), p.pixel.tolist()))[:count]
+def pair_gains(distance: Array, score: Array, config: GroupConfig) -> Array:
+    """What each pair of candidate and person adds, (C, P), from tag distances (C, P) and values (C,), 0 from `config.tag` on.
 
-
-def _fill(people: list[_Person], heatmaps: Array, tags: Array, config: GroupConfig) -> None:
-    """Read missing joints from the map (J, H*W): the highest value, less the tag distance beyond the tolerance."""
-    for joint, heatmap in enumerate(heatmaps):
-        lacking = [p for p in people if p.pixel[joint] < 0]
-        pixel = np.flatnonzero(heatmap > config.fill) if lacking else np.empty(0, int)
-        if not len(pixel):
-            continue
-        distance = np.linalg.norm(tags[joint, pixel] - np.array([p.tag for p in lacking])[:, None], axis=-1)
-        value = heatmap[pixel] - np.maximum(distance - config.tolerance, 0)
-        for person, best in zip(lacking, value.argmax(1), strict=True):
-            person.pixel[joint], person.score[joint] = pixel[best], heatmap[pixel[best]]
-
-
-def refine_peaks(heatmaps: Array, pixel: Array) -> NDArray[np.float32]:
-    """Sub-pixel places (P, J, 2) of flat pixels (P, J), NaN for -1.
-
-    Parabola through the logarithm of three neighbours per axis: exact for a Gaussian. At most half a pixel.
+    The value, times a closeness that falls from 1 by NEARNESS inside the tolerance and to 0 at `config.tag`. Inside, the
+    square of the distance counts: sums of plain distances are equal for either pairing of tags on one line.
     """
-    joints, height, width = heatmaps.shape
-    padded = np.pad(np.log(np.maximum(heatmaps, 1e-6)), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    y, x = np.divmod(np.maximum(pixel, 0), width)
-    j = np.broadcast_to(np.arange(joints), pixel.shape)
-    middle = padded[j, y + 1, x + 1]
-    dx = _vertex(padded[j, y + 1, x], middle, padded[j, y + 1, x + 2])
-    dy = _vertex(padded[j, y, x + 1], middle, padded[j, y + 2, x + 1])
-    xy = np.stack([x + dx, y + dy], -1).astype(np.float32)
-    xy[pixel < 0] = np.nan
-    return xy
+    beyond = np.maximum(distance - config.tolerance, 0) / max(config.tag - config.tolerance, 1e-9)
+    closeness = 1 - NEARNESS * (distance / config.tag) ** 2 - (1 - NEARNESS) * beyond
+    # Random lots make the best assignment unique (isolation lemma: Mulmuley, Vazirani, Vazirani 1987).
+    gains = score[:, None] * np.maximum(closeness, 0) * (1 - LOT * _lots(distance.shape))
+    return np.where(distance < config.tag, gains, 0)
 
 
-def _vertex(before: Array, at: Array, after: Array) -> Array:
-    """Offset of the top of the parabola through three values, in -0.5..0.5; 0 where the middle is no maximum."""
-    curve = before + after - 2 * at
-    offset = np.where(curve < -1e-9, (before - after) / np.where(curve < -1e-9, 2 * curve, -1.0), 0.0)
-    is_top = (at >= before) & (at >= after)
-    return np.where(is_top, np.clip(offset, -0.5, 0.5), 0.0)
+@lru_cache(1024)
+def _lots(shape: tuple[int, int]) -> NDArray[np.float64]:
+    return np.random.default_rng(0).random(shape)
+
+
+def _first_of_each(tag: Array, tolerance: float) -> NDArray[np.bool_]:
+    """Which of the tags (N, K), best first, are not within the tolerance of one that is kept already."""
+    near = cdist(tag, tag) < tolerance
+    kept = np.zeros(len(tag), bool)
+    for i, others in enumerate(near):
+        kept[i] = not (others & kept).any()
+    return kept
+
+
+def _fill(people: People, heatmaps: Array, tags: Array, config: GroupConfig) -> None:
+    """Read missing joints from the map: the highest value, less the tag distance beyond the tolerance."""
+    mean, flat = people.tag, heatmaps.reshape(len(heatmaps), -1)
+    missing = people.pixel < 0
+    nowhere = np.empty(0, np.int64)
+    pixels = [np.flatnonzero(m > config.fill) if some.any() else nowhere for m, some in zip(flat, missing.T, strict=True)]
+    for joint, (pixel, tag) in enumerate(zip(pixels, tags_at(tags, pixels), strict=True)):
+        if len(pixel):
+            score, lacking = flat[joint, pixel], np.flatnonzero(missing[:, joint])
+            best = (score - np.maximum(cdist(mean[lacking], tag) - config.tolerance, 0)).argmax(1)
+            people.pixel[lacking, joint], people.score[lacking, joint] = pixel[best], score[best]

@@ -6,7 +6,7 @@ Fully convolutional: any image whose sides are multiples of `HourglassConfig.str
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -78,6 +78,34 @@ class Bottleneck(nn.Module):
 BLOCKS: dict[str, type[nn.Module]] = {"basic": Basic, "bottleneck": Bottleneck}
 
 
+Run = Callable[[nn.Module, Callable[[Tensor], Tensor], Tensor], Tensor]
+
+
+def _kept(owner: nn.Module, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run a part of a module; what it computes is kept for the backward pass."""
+    return part(x)
+
+
+def _recomputed(owner: nn.Module, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run a part of a module; only its input is kept (Chen 2016). Three parts per stack and the stem: the largest
+    part that is recomputed at once must not need more than the inputs that are kept."""
+    return checkpoint(part, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(owner)))
+
+
+@contextmanager
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep running means as they are: the recomputation of a checkpoint sees the same batch a second time."""
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
 class Hourglass(nn.Module):
     """One hourglass: halve `depth` times, come back up, add the skip of each level."""
 
@@ -88,10 +116,12 @@ class Hourglass(nn.Module):
         self.inner = Hourglass(depth - 1, channels, block) if depth > 1 else block(channels)
         self.up = block(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, run: Run = _kept) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        low = self.up(self.inner(self.down(x)))
-        return self.skip(x) + interpolate(low, scale_factor=2.0, mode="nearest")
+        return run(self, self.skip, x) + run(self, self._low, x)
+
+    def _low(self, x: Tensor) -> Tensor:
+        return interpolate(self.up(self.inner(self.down(x))), scale_factor=2.0, mode="nearest")
 
 
 class Stack(nn.Module):
@@ -104,9 +134,9 @@ class Stack(nn.Module):
         self.features = nn.Sequential(block(config.channels), _conv(config.channels, config.channels, 1))
         self.head = nn.Conv2d(config.channels, config.joints * (1 + config.tag_dims), 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, run: Run = _kept) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) -> features (B, C, H, W) and maps (B, J (1 + K), H, W)."""
-        features = self.features(self.hourglass(x))
+        features = run(self, self.features, self.hourglass(x, run))
         return features, self.head(features)
 
 
@@ -133,41 +163,20 @@ class StackedHourglass(nn.Module):
         stride = self.config.stride_px
         if images.shape[-1] % stride or images.shape[-2] % stride:
             raise ValueError(f"StackedHourglass: expected sides that are multiples of {stride}, got {images.shape}")
-        x = self.stem((images - self.mean) * self.scale)
+        run = _recomputed if self.config.checkpoint_stacks and self.training and torch.is_grad_enabled() else _kept
+        x = run(self, self.stem, (images - self.mean) * self.scale)
         outputs = []
         for s, stack in enumerate(self.stacks):
-            features, maps = self._run(stack, x)
+            features, maps = stack(x, run)
             outputs.append(self._split(maps))
             if s + 1 < len(self.stacks):
                 x = x + self.merge_features[s](features) + self.merge_maps[s](maps)
         return outputs
 
-    def _run(self, stack: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not (self.config.checkpoint_stacks and self.training and torch.is_grad_enabled()):
-            return stack(x)
-        return checkpoint(stack, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(stack)))
-
     def _split(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         joints, dims = self.config.joints, self.config.tag_dims
         tags = maps[:, joints:].unflatten(1, (joints, dims)).movedim(2, -1)
         return maps[:, :joints].float(), tags.float()
-
-
-@contextmanager
-def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep running means as they are: the recomputation of a checkpoint sees the same batch a second time."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [m.momentum for m in norms]
-    counts = [m.num_batches_tracked.clone() if m.num_batches_tracked is not None else None for m in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
-            norm.momentum = momentum
-            if count is not None:
-                norm.num_batches_tracked = count
 
 
 def build_hourglass(config: HourglassConfig) -> StackedHourglass:

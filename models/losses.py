@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 
 def heatmap_loss(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -12,8 +13,9 @@ def heatmap_loss(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Te
     Weight 0 marks what nobody labelled. The mean runs over all B*J*H*W pixels, so that a picture with few labels
     counts less than a fully labelled one.
     """
-    squared = (pred - target).square()
-    return (squared if mask is None else squared * mask).mean()
+    if mask is None:
+        return mse_loss(pred, target)
+    return (mse_loss(pred, target, reduction="none") * mask).mean()
 
 
 def associative_embedding_loss(tags: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,37 @@ def test_checkpointed_stacks_give_equal_gradients_and_statistics() -> None:
         assert torch.equal(a, b), name
 
 
+def saved_bytes(net: StackedHourglass, images: torch.Tensor) -> int:
+    """Bytes of the distinct storages that autograd keeps for the backward pass, parameters left out."""
+    sizes: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs = net(images)
+    del outputs
+    own = {p.untyped_storage().data_ptr() for p in (*net.parameters(), *net.buffers())}
+    return sum(size for address, size in sizes.items() if address not in own)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("stacks", [1, 2, 4])
+def test_checkpointed_stacks_keep_a_third_of_the_activations(stacks: int, block: str) -> None:
+    config = replace(SMALL, stacks=stacks, channels=32, depth=4, tag_dims=1, block=block)
+    images = torch.rand(2, 3, 128, 128)
+    plain, spared = (saved_bytes(built(replace(config, checkpoint_stacks=spare)), images) for spare in (False, True))
+    assert spared < 0.35 * plain
+
+
+def test_a_checkpointed_step_counts_its_batch_once() -> None:
+    net = built(replace(SMALL, checkpoint_stacks=True))
+    counts = [m.num_batches_tracked for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    sum(h.square().sum() for h, _ in net(torch.rand(4, 3, 32, 32))).backward()
+    assert [int(count) for count in counts] == [1] * len(counts)  # the very tensors that a state_dict or an EMA holds
+
+
 def test_a_side_that_is_no_multiple_of_the_stride_is_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 16"):
         built(SMALL)(torch.rand(1, 3, 32, 40))
