@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from calibration.board import Board
 from calibration.board_set import Target, boards_of, parse_target
@@ -60,7 +61,7 @@ def _stated(session: Path) -> Target:
 def _session_warnings(right: Board, stated: tuple[Board, ...], session: Path) -> list[str]:
     same = [board for board in stated if replace(board, square_m=right.square_m, marker_m=right.marker_m) == right]
     told = " + ".join(right.spec if board in same else board.spec for board in stated) if same else right.spec
-    mend = f"correct it with `posemill new {session} --board '{told}'`"
+    mend = f"correct it with `posemill new {session} --board {quote(told)}`"
     if not same:
         return [f"session {session} states another board, {' + '.join(board.spec for board in stated)}; {mend}"]
     if abs(right.square_m / same[0].square_m - 1) > WARN_CHANGE:
