@@ -68,7 +68,7 @@ def solved() -> Calibrated:
     figure = DetectorFigure("standard", 25, 1400.0, 1400.0, 0.4, "brown, k3 = 0", (), 1400.0)
     own = replace(own, figures=(figure,))
     lenses = {name: Lens(rig[name], "imported") for name in rig.names} | {lens.name: Lens(lens, "25 photos", 25, own, True)}
-    return Calibrated(rig, lenses, report, filmed=BoardClip(BOARD, tuple(range(0, 50, 2)), "board:3"))
+    return Calibrated(rig, lenses, report, filmed=BoardClip(BOARD, tuple(f"instant {at}" for at in range(0, 50, 2)), "board:3"))
 
 
 def _page(path: Path, made: Calibrated, *more: Gate) -> tuple[str, Page]:
