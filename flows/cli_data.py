@@ -53,24 +53,42 @@ def detect(
 def evaluate_detector(
     folder: Annotated[Path, typer.Argument(help="Photos with annotations.json and images/ (COCO layout).")],
     weights: WeightsOption = "default",
-    size: SizeOption = 256,
+    size: Annotated[
+        int | None, typer.Option("--size", min=64, help="Long side of the network's image in px; default: as the weights say.")
+    ] = None,
     flip: FlipOption = True,
     held_out: Annotated[int, typer.Option("--held-out", min=0, help="Only this many photos kept out of training.")] = 0,
+    failures: Annotated[
+        Path | None, typer.Option("--failures", metavar="OUT.png|DIR", help="Draw the 30 people found worst.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """PCK at 0.2 of the torso on whole photos, joint by joint."""
+    """OKS-AP, PCK of torso and head on whole photos, by joint, size and number of people, and what went wrong."""
     with answering(as_json) as answer:
         from models.detector import load_detector
+        from models.skeleton import COCO17
         from pipeline.evaluate_detector import evaluate_detector
+        from pipeline.failure_sheet import write_failures
 
         only = _held_out(folder, held_out) if held_out else None
-        report = evaluate_detector(load_detector(weights, size_px=size, flip=flip), folder, only, progress=_say_photos)
+        options: dict[str, Any] = {"flip": flip} | ({"size_px": size} if size else {})
+        report = evaluate_detector(load_detector(weights, "auto", **options), folder, only, progress=_say_photos)
         answer.values |= {"folder": str(folder), "weights": weights, **report.to_dict()}
-        table = new_table("figure", ">value")
-        for name, value in {**report.to_dict(), **report.per_joint}.items():
-            if not isinstance(value, dict):
-                table.add_row(name, "" if value is None else f"{value:.4g}")
-        answer.show(table)
+        answer.show(*_detector_tables(report.to_dict()))
+        if failures is not None:
+            drawn = write_failures(failures, report.failures, COCO17)
+            answer.values["failures_drawn"] = str(drawn)
+            answer.show(f"the {len(report.failures)} people found worst: {drawn}")
+
+
+def _detector_tables(told: dict[str, Any]) -> list[Any]:
+    """Tables of a detector's report: single figures, joints, sizes, numbers of people."""
+    table = new_table("figure", ">value")
+    for name, value in {**told, **told["oks"], **{f"limb joints {kind}": v for kind, v in told["outcomes"].items()}}.items():
+        if not isinstance(value, dict | list):
+            table.add_row(name, "" if value is None else f"{value:.4g}")
+    joints = [{"joint": name, "PCK@0.2": v, "PCKh@0.5": told["per_joint_pckh"][name]} for name, v in told["per_joint"].items()]
+    return [table, rows_table(joints), rows_table(told["by_height"]), rows_table(told["by_people"])]
 
 
 def _held_out(folder: Path, count: int) -> list[str]:
@@ -78,9 +96,14 @@ def _held_out(folder: Path, count: int) -> list[str]:
     from pipeline.errors import InputError
 
     try:
-        return held_out_photos(json.loads((folder / "annotations.json").read_text()), count)
-    except (OSError, json.JSONDecodeError, LookupError) as error:
+        names = held_out_photos(json.loads((folder / "annotations.json").read_text()), count)
+    except (OSError, ValueError, LookupError) as error:
         raise InputError(f"{folder}: expected annotations.json with a split, found none that can be read ({error})") from error
+    if not names:
+        raise InputError(
+            f"{folder}: expected photos of split test for --held-out {count}, found none; leave it out to take all"
+        )
+    return names
 
 
 def _say_photos(done: int, total: int) -> None:

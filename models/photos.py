@@ -20,11 +20,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Person:
-    """One labelled person: xy_px (J, 2), labelled (J,) bool, box (4,) x, y, w, h in image pixels."""
+    """One labelled person: xy_px (J, 2), labelled (J,) bool, box (4,) x, y, w, h in image pixels.
+
+    area_px2: as annotated; NaN where it is not. head_px: from `neck` to `head_top` where the set labels both, else NaN.
+    """
 
     xy_px: Array
     labelled: Array
     box: Array
+    area_px2: float = np.nan
+    head_px: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ def read_photos(
     Raises FileNotFoundError naming the first missing file, ValueError when the joints have nothing in common.
     """
     document = json.loads((folder / "annotations.json").read_text())
-    columns = _columns(document, topology, folder)
+    names, columns = document["categories"][0]["keypoints"], _columns(document, topology, folder)
     verdicts = _verdicts(folder)
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in document["annotations"]:
@@ -91,7 +96,7 @@ def read_photos(
         name = image["file_name"]
         if name in skip or (keep is not None and name not in keep):
             continue
-        photos.append(_photo(folder, image, by_image[image["id"]], columns, verdicts, topology))
+        photos.append(_photo(folder, image, by_image[image["id"]], names, columns, verdicts, topology))
     return photos
 
 
@@ -133,13 +138,14 @@ def _photo(
     folder: Path,
     image: Mapping[str, Any],
     annotations: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
     columns: Sequence[tuple[int, int]],
     verdicts: Mapping[int, Mapping[str, Any]],
     topology: Topology,
 ) -> Photo:
     people, ignore = [], [np.array(b, np.float64) for b in image.get("ignore_boxes", [])]
     for annotation in annotations:
-        person: Person | None = _person(annotation, columns, topology)
+        person: Person | None = _person(annotation, names, columns, topology)
         if verdicts and person is not None:
             person = _apply_verdict(person, verdicts.get(annotation["id"]), topology)
         if person is None or annotation.get("iscrowd") or not person.labelled.any():
@@ -150,13 +156,23 @@ def _photo(
     return Photo(image["file_name"], encoded, tuple(people), np.array(ignore, np.float64).reshape(-1, 4))
 
 
-def _person(annotation: Mapping[str, Any], columns: Sequence[tuple[int, int]], topology: Topology) -> Person:
+def _person(
+    annotation: Mapping[str, Any], names: Sequence[str], columns: Sequence[tuple[int, int]], topology: Topology
+) -> Person:
     table = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
     xy, labelled = np.full((len(topology), 2), np.nan), np.zeros(len(topology), bool)
     for source, target in columns:
         if table[source, 2] > 0:
             xy[target], labelled[target] = table[source, :2], True
-    return Person(xy, labelled, np.array(annotation["bbox"], np.float64))
+    box = np.array(annotation["bbox"], np.float64)
+    return Person(xy, labelled, box, float(annotation.get("area", np.nan)), _head_px(table, names))
+
+
+def _head_px(table: Array, names: Sequence[str]) -> float:
+    if "head_top" not in names or "neck" not in names:
+        return float("nan")
+    ends = table[[names.index("head_top"), names.index("neck")]]
+    return float(np.linalg.norm(ends[0, :2] - ends[1, :2])) if (ends[:, 2] > 0).all() else float("nan")
 
 
 # A mirrored verdict is right about half of the time unless the agreement with left and right exchanged is this high.

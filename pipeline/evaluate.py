@@ -14,35 +14,91 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.skeleton import COCO17
 from pipeline.errors import InputError
+from pipeline.labels import BOX_MARGIN
 
 Array = NDArray[np.float64]
 Results = list[dict[str, Any]]
+Predictions = Mapping[int, tuple[ArrayLike, ArrayLike]] | Sequence[dict[str, Any]]
 
 # Keys of the summary in the order of COCO's ten keypoint figures (pycocotools, COCOeval.summarize).
 OKS_FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
+# What faster-coco-eval multiplies a box by for its area when it is told to use no other.
+JUDGE_OUTLINE_SHARE = 0.53
 
-def oks_ap(
-    predictions: Mapping[int, tuple[ArrayLike, ArrayLike]] | Sequence[dict[str, Any]], truth: dict[str, Any]
-) -> dict[str, float]:
+
+def oks_ap(predictions: Predictions, truth: dict[str, Any], sigmas: ArrayLike = COCO17.sigmas) -> dict[str, float]:
     """COCO's average precision over object keypoint similarity 0.50:0.95, at most 20 people an image (by faster-coco-eval).
 
-    predictions: image id to (xy_px (P, 17, 2), score (P, 17)), or a COCO-results list; truth: a COCO keypoint dictionary
-    (images, annotations with keypoints, area, bbox). Returns OKS_FIGURES in 0..1, NaN for a size range without people. Raises
-    InputError when truth lacks a field or a prediction names an image that truth does not hold.
+    predictions: image id to (xy_px (P, J, 2), score (P, J)), or a COCO-results list; truth: a COCO keypoint dictionary
+    (images, annotations with keypoints, area, bbox); sigmas (J,) of the joints of both. Returns OKS_FIGURES in 0..1, NaN for a
+    size range without people. Raises InputError when truth lacks a field or a prediction names an image that truth does not
+    hold.
     """
-    checked = _coco_truth(truth)
-    results = coco_results(predictions) if isinstance(predictions, Mapping) else [dict(entry) for entry in predictions]
+    checked, results = _coco_truth(truth), _results(predictions)
     _refuse_unknown_images(results, checked)
     people = [a for a in checked["annotations"] if not a["iscrowd"] and a["num_keypoints"] > 0]
     if not results or not people:
         return dict.fromkeys(OKS_FIGURES, 0.0 if people else float("nan"))
-    stats = _judge(results, checked)
+    judge = _judge(results, checked, sigmas)
+    judge.run()
+    stats = judge.stats[: len(OKS_FIGURES)]
     return {name: float(value) if value >= 0 else float("nan") for name, value in zip(OKS_FIGURES, stats, strict=True)}
 
 
+def oks_ap_by_height(
+    predictions: Predictions,
+    truth: dict[str, Any],
+    ranges_px: Mapping[str, tuple[float, float]],
+    sigmas: ArrayLike = COCO17.sigmas,
+) -> dict[str, float]:
+    """AP as `oks_ap`, for each range (least, most) of the height of people's boxes; NaN where a range holds nobody.
+
+    By COCO's rule for its ranges of area: people outside the range, and detections outside it that match nobody, count neither
+    for nor against.
+    """
+    checked, results = _coco_truth(truth), _results(predictions)
+    _refuse_unknown_images(results, checked)
+    heights = [a["bbox"][3] for a in checked["annotations"] if not a["iscrowd"] and a["num_keypoints"] > 0]
+    nobody = {name: float("nan") if not _any_within(heights, ends) else 0.0 for name, ends in ranges_px.items()}
+    if not results or not heights:
+        return nobody
+    judge = _judge(results, _height_as_area(checked), sigmas, use_area=False)
+    for found in judge.cocoDt.anns.values():
+        found["area"] = _height_px(found["keypoints"])
+    judge.params.areaRng, judge.params.areaRngLbl = [list(ends) for ends in ranges_px.values()], list(ranges_px)
+    judge.evaluate()
+    judge.accumulate()
+    precision = judge.eval["precision"][:, :, 0, :, -1]  # thresholds, recalls, ranges
+    return {name: nobody[name] + max(float(precision[..., k].mean()), 0.0) for k, name in enumerate(ranges_px)}
+
+
+def _any_within(values: Sequence[float], ends: tuple[float, float]) -> bool:
+    return any(ends[0] <= value <= ends[1] for value in values)
+
+
+def _height_as_area(truth: dict[str, Any]) -> dict[str, Any]:
+    """People with their height where the judge looks for the area, and a box of which the judge's own share is their area."""
+    people = []
+    for each in truth["annotations"]:
+        x, y, _, height = each["bbox"]
+        box = [x, y, each["area"] / (JUDGE_OUTLINE_SHARE * max(height, 1e-6)), max(height, 1e-6)]
+        # a box is used for nothing else, except where no joint is labelled: there it is the place to stand in
+        people.append(each | {"area": height, "bbox": box if each["num_keypoints"] else each["bbox"]})
+    return truth | {"annotations": people}
+
+
+def _height_px(keypoints: Sequence[float]) -> float:
+    table = np.asarray(keypoints, dtype=np.float64).reshape(-1, 3)
+    return float(np.ptp(table[table[:, 2] > 0, 1]) * (1 + 2 * BOX_MARGIN))
+
+
+def _results(predictions: Predictions) -> Results:
+    return coco_results(predictions) if isinstance(predictions, Mapping) else [dict(entry) for entry in predictions]
+
+
 def coco_results(predictions: Mapping[int, tuple[ArrayLike, ArrayLike]]) -> Results:
-    """COCO-results entries of people per image: xy_px (P, 17, 2), score (P, 17).
+    """COCO-results entries of people per image: xy_px (P, J, 2), score (P, J).
 
     A person's score is the mean over its found joints (Newell et al. 2017). The format knows no missing joint: it is written at
     (0, 0), where it scores nothing.
@@ -73,8 +129,7 @@ def _coco_truth(truth: dict[str, Any]) -> dict[str, Any]:
         visible = np.asarray(annotation["keypoints"], dtype=np.float64)[2::3] > 0
         given = {"id": number + 1, "iscrowd": 0, **annotation, "category_id": 1, "num_keypoints": int(visible.sum())}
         annotations.append(given)
-    categories = [{"id": 1, "name": "person", "keypoints": list(COCO17.joints), "skeleton": []}]
-    return {"images": truth["images"], "annotations": annotations, "categories": categories}
+    return {"images": truth["images"], "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
 
 
 def _refuse_unknown_images(results: Results, truth: dict[str, Any]) -> None:
@@ -86,19 +141,18 @@ def _refuse_unknown_images(results: Results, truth: dict[str, Any]) -> None:
         )
 
 
-def _judge(results: Results, truth: dict[str, Any]) -> Sequence[float]:
+def _judge(results: Results, truth: dict[str, Any], sigmas: ArrayLike, use_area: bool = True) -> Any:
     from faster_coco_eval import COCO, COCOeval_faster  # 1 s
 
     judge_truth = COCO(truth)
-    judge = COCOeval_faster(
+    return COCOeval_faster(
         judge_truth,
         judge_truth.loadRes(results),
         "keypoints",
         print_function=lambda *_: None,
-        kpt_oks_sigmas=COCO17.sigmas.tolist(),
+        kpt_oks_sigmas=np.asarray(sigmas, dtype=np.float64).tolist(),
+        use_area=use_area,
     )
-    judge.run()
-    return judge.stats[: len(OKS_FIGURES)]
 
 
 def pck(

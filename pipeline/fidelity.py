@@ -74,13 +74,15 @@ def _person_reasons(
     return reasons
 
 
-def oks_matrix(labels_px: Array, found_px: Array, topology: Topology = COCO17) -> Array:
+def oks_matrix(labels_px: Array, found_px: Array, topology: Topology = COCO17, areas_px2: Array | None = None) -> Array:
     """Object keypoint similarity (P, N) of labels (P, J, 2) and people found (N, J, 2), over the labelled joints.
 
-    exp(-d^2 / (2 area (2 sigma)^2)), as pycocotools has it; a labelled joint that was not found counts 0.
+    exp(-d^2 / (2 area (2 sigma)^2)), as pycocotools has it; a labelled joint that was not found counts 0. areas_px2: (P,) of
+    the people; without it that of `area_px2`.
     """
+    areas = area_px2(labels_px) if areas_px2 is None else areas_px2
     square = ((labels_px[:, None] - found_px[None]) ** 2).sum(-1)
-    spread = 2 * area_px2(labels_px)[:, None, None] * (2 * topology.sigmas) ** 2
+    spread = 2 * areas[:, None, None] * (2 * topology.sigmas) ** 2
     closeness = np.where(np.isfinite(square), np.exp(-np.nan_to_num(square) / spread), 0.0)
     labelled: NDArray[np.int64] = np.isfinite(labels_px).all(-1).sum(1)
     return closeness.sum(-1) / np.maximum(labelled, 1)[:, None]
