@@ -1,22 +1,20 @@
-"""Commands on data and networks: detect, evaluate, train, export, convert."""
+"""Commands on data and networks: detect, evaluate, export, convert."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import JsonOption, PresetOption, SetOption, Texts, answering, new_table, rows_table, say
+from flows.terminal import JsonOption, PresetOption, SetOption, answering, new_table, rows_table, say
 
 WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped weights, or a .safetensors file.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, help="Long side of the image given to the network, in px.")]
 FlipOption = Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored image.")]
 
 evaluate = typer.Typer(help="Measure against labels or truth, by published definitions.", no_args_is_help=True)
-train = typer.Typer(help="Train a network; goes on where it was stopped.", no_args_is_help=True)
 
 
 def detect(
@@ -143,86 +141,6 @@ def evaluate_calibration(
         rows = compare_cameras(session / "truth", finished(session, ("calibrate",), preset, settings))
         answer.values |= {"session": str(session), "cameras": rows}
         answer.show(rows_table(rows))
-
-
-@train.command("detector")
-def train_detector(
-    data: Annotated[
-        Texts,
-        typer.Option("--data", metavar="FOLDER[=WEIGHT[:OUTSIDE[:UNLABELLED]]]", help="Photos in COCO layout; repeatable."),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoint, curves, weights.")] = Path("runs/detector"),
-    begin_from: Annotated[str | None, typer.Option("--from", metavar="WEIGHTS", help="Trained weights to begin with.")] = None,
-    validation: Annotated[Texts, typer.Option("--validation", metavar="FOLDER", help="Photos to watch.")] = [],  # noqa: B006
-    held_out: Annotated[Texts, typer.Option("--held-out", metavar="NAME=COUNT", help="Photos kept out.")] = [],  # noqa: B006
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 20_000,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate; lower with --from.")] = 2e-3,
-    decay: Annotated[
-        float, typer.Option("--decay", min=0, max=1, help="Last share of the steps over which the rate falls to 0.")
-    ] = 0.2,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 16,
-    seconds: Annotated[float | None, typer.Option("--seconds", help="Stop cleanly after this long.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare images.")] = 0,
-    as_json: JsonOption = False,
-) -> None:
-    """Train the two-stack hourglass; run it again and it goes on from its checkpoint."""
-    with answering(as_json) as answer:
-        from models.train_config import TrainConfig
-        from models.train_detector import train
-        from pipeline.errors import InputError
-
-        known: dict[str, Any] = {
-            "steps": steps,
-            "learning_rate": learning_rate,
-            "decay": decay,
-            "batch": batch,
-            "seconds": seconds,
-            "seed": seed,
-            "device": device,
-            "workers": workers,
-        }
-        if held_out:
-            known["held_out"] = dict(_count(text) for text in held_out)
-        config = TrainConfig(
-            out=str(out),
-            begin_from=begin_from,
-            sources=tuple(_source(text) for text in data),
-            validation=tuple(_source(text) for text in validation),
-            **known,
-        )
-        try:
-            weights = train(config, say)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-        answer.values |= {"weights": str(weights), **asdict(config)}
-        answer.show(f"weights: {weights}")
-
-
-def _source(text: str) -> Any:
-    """FOLDER[=WEIGHT[:OUTSIDE[:UNLABELLED]]] as a source of photos. Raises InputError showing the text."""
-    from models.photos import Source
-    from pipeline.errors import InputError
-
-    try:
-        source = Source.parse(text)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    if not (Path(source.folder) / "annotations.json").is_file():
-        raise InputError(
-            f"--data {source.folder}: expected annotations.json and images/ (COCO layout), found no annotations.json"
-        )
-    return source
-
-
-def _count(text: str) -> tuple[str, int]:
-    from pipeline.errors import InputError
-
-    name, _, count = text.partition("=")
-    if not count.isdigit():
-        raise InputError(f"--held-out: expected NAME=COUNT, got {text!r}")
-    return name, int(count)
 
 
 def export(

@@ -1,7 +1,7 @@
-"""Training samples of the detector: views of labelled photos, joined to mosaics, with their target heatmaps.
+"""Training samples of the detector: views of labelled photos, joined to mosaics, pasted into, with their target heatmaps.
 
-A sample is a pure function of (photos, sources, view, seed, index): resuming at sample n needs no state, with any number of
-workers.
+A sample is a pure function of (photos, sources, cut-outs, view, seed, index): resuming at sample n needs no state, with any
+number of workers and processes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from models.backdrops import Backdrop, photo_backdrop, plain_backdrop
+from models.pasted import paste_people
 from models.photos import Photo, Source
 from models.skeleton import COCO17, Topology
 from models.views import View, ViewConfig, render_view
@@ -34,6 +35,7 @@ class PoseSamples(Dataset[dict[str, Array]]):
     topology: Topology = COCO17
     seed: int = 0
     length: int = 2**62
+    cutouts: Sequence[Photo] = ()  # synthetic people on nothing, for the share `view.paste` of the samples
 
     def __len__(self) -> int:
         return self.length
@@ -51,6 +53,13 @@ class PoseSamples(Dataset[dict[str, Array]]):
     def sample(self, index: int) -> View:
         """The augmented view number `index`."""
         rng = np.random.default_rng([self.seed, index])
+        view = self._photos_view(rng)
+        if self.cutouts and rng.random() < self.view.paste:
+            return paste_people(rng, view, self.cutouts, self.view, self.topology)
+        return view
+
+    def _photos_view(self, rng: np.random.Generator) -> View:
+        """A view of one photo, or a mosaic of several."""
         size = self.view.size_px
         if rng.random() >= self.view.mosaic:
             return self._view(rng, (size, size))

@@ -12,15 +12,19 @@ from models.detector_data import ViewConfig
 from models.hourglass import HourglassConfig
 from models.photos import Source
 
+PRECISIONS = {"auto": "", "fp32": "no", "bf16": "bf16"}  # in accelerate's words; "auto" asks the device
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run. Everything but `steps`, `sources`, `seconds` and the device must stay the same on resume.
 
-    steps: planned total; the learning rate warms up over `warmup`, stays, and falls linearly to zero over the last
-    `decay` share, so a longer or shorter total can be given on resume. held_out: photos kept out, by folder name.
-    seconds: stop cleanly (checkpoint written) after this long; None runs to the end. begin_from: trained weights (a name or
-    file) that a new run starts with instead of random ones.
+    steps: planned total. schedule: the learning rate warms up over `warmup`; "decay" then stays and falls linearly to zero
+    over the last `decay` share, so a longer or shorter total can be given on resume; "cosine" falls by half a cosine wave
+    all the way, so the total must stay. held_out: photos kept out, by folder name. cutouts: folder of synthetic people who
+    are pasted into the share `view.paste` of the views. batch: images per step, over all processes together. seconds: stop
+    cleanly (checkpoint written) after this long; None runs to the end. begin_from: trained weights (a name or file) that a
+    new run starts with instead of random ones. Raises ValueError for settings that do not fit together.
     """
 
     out: str = "runs/detector"
@@ -28,6 +32,7 @@ class TrainConfig:
     sources: tuple[Source, ...] = ()
     validation: tuple[Source, ...] = ()
     held_out: Mapping[str, int] = field(default_factory=lambda: {"stanford40_pose": 500})
+    cutouts: str | None = None
     network: HourglassConfig = field(default_factory=HourglassConfig)
     view: ViewConfig = field(default_factory=ViewConfig)
     steps: int = 20_000
@@ -35,6 +40,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: int = 500
+    schedule: str = "decay"  # decay | cosine
     decay: float = 0.2
     ema: float = 0.9995
     foreground: float = 2.0  # extra loss weight on top of a Gaussian
@@ -48,11 +54,35 @@ class TrainConfig:
     validate_every: int = 1000
     seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if self.view.size_px % self.network.stride_px:
+            raise ValueError(f"size: expected a multiple of {self.network.stride_px} px, which {self.network.depth} halvings "
+                             f"after the stem ask for, got {self.view.size_px}")  # fmt: skip
+        if (self.view.paste > 0) != (self.cutouts is not None):
+            raise ValueError(f"pasted people: expected a share above 0 and a folder of cut-outs, or neither; got "
+                             f"{self.view.paste} and {self.cutouts}")  # fmt: skip
+
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Warm-up / stable / decay: linear up, flat, linear to zero over the last `decay` share of `steps`."""
-    left = (config.steps - step) / max(config.decay * config.steps, 1)
-    return config.learning_rate * min(1.0, (step + 1) / max(config.warmup, 1), max(left, 0.0))
+    """The rate of a step: linear up over `warmup` under the curve of the schedule."""
+    return config.learning_rate * min((step + 1) / max(config.warmup, 1), SCHEDULES[config.schedule](step, config))
+
+
+def _decay(step: int, config: TrainConfig) -> float:
+    """Flat, then linear to zero over the last `decay` share of `steps`."""
+    return float(np.clip((config.steps - step) / max(config.decay * config.steps, 1), 0, 1))
+
+
+def _cosine(step: int, config: TrainConfig) -> float:
+    """Half a cosine wave from the end of the warm-up to zero (Loshchilov 2017, equation 5 without restarts)."""
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return float((1 + np.cos(np.pi * np.clip(done, 0, 1))) / 2)
+
+
+SCHEDULES = {"decay": _decay, "cosine": _cosine}
 
 
 def tag_weight(step: int, config: TrainConfig) -> float:
@@ -67,4 +97,4 @@ def mixed_precision(config: TrainConfig) -> str:
         if config.device == "cpu":
             return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return {"fp32": "no", "bf16": "bf16"}[config.precision]
+    return PRECISIONS[config.precision]

@@ -1,19 +1,21 @@
-"""Training of the detector: warm-up / stable / decay schedule, EMA, exact resume after a kill, validation as it goes."""
+"""Training of the detector: EMA, exact resume after a kill, validation as it goes, one process or several.
+
+Several processes (`torchrun --nproc_per_node N`) share the samples of a step and average their gradients; the main one alone
+writes.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,9 +24,10 @@ from models.detector import load_network
 from models.detector_data import PoseSamples
 from models.hourglass import StackedHourglass, build_hourglass
 from models.losses import associative_embedding_loss, heatmap_loss
-from models.photos import Photo, held_out_photos, read_photos
+from models.pasted import read_cutouts
 from models.skeleton import TOPOLOGIES
 from models.train_config import TrainConfig, learning_rate, mixed_precision, tag_weight
+from models.training_sets import load_sources, mean_pose
 from models.validate_detector import validation_report
 from models.weights import load_tensors, save_tensors
 
@@ -36,11 +39,14 @@ CURVE = ("step", "passes", "seconds", "learning_rate", "heatmap", "pull", "push"
 def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
     """Train, or go on from `out`/checkpoint.safetensors when there is one; returns the path of the EMA weights.
 
-    Raises ValueError for a configuration without sources, or one that does not fit the checkpoint.
+    Raises ValueError for a configuration without sources, one that does not fit the checkpoint, or a batch that the
+    processes cannot share.
     """
     if not config.sources:
         raise ValueError("train: expected at least one source folder (--data FOLDER=WEIGHT), got none")
     run = Run(config)
+    if not run.accelerator.is_main_process:
+        report = _say_nothing
     run.resume(report)
     run.loop(report)
     return run.save_ema()
@@ -60,36 +66,6 @@ def detector_loss(
     return total, parts
 
 
-def load_sources(config: TrainConfig) -> tuple[list[list[Photo]], dict[str, list[str]]]:
-    """Training photos per source, and the file names kept out per folder name."""
-    topology = TOPOLOGIES[config.network.topology]
-    photos, held = [], held_out_names(config)
-    for source in config.sources:
-        folder = Path(source.folder)
-        found = [p for p in read_photos(folder, topology, held.get(folder.name, ())) if p.people]
-        if not found:
-            raise ValueError(f"{folder}: expected photos with labelled people, found none")
-        photos.append(found)
-    return photos, held
-
-
-def held_out_names(config: TrainConfig) -> dict[str, list[str]]:
-    """File names kept out of training, by folder name."""
-    names = {}
-    for source in config.sources:
-        folder = Path(source.folder)
-        if count := config.held_out.get(folder.name):
-            names[folder.name] = held_out_photos(json.loads((folder / "annotations.json").read_text()), count)
-    return names
-
-
-def mean_pose(photos: Sequence[Sequence[Photo]]) -> NDArray[np.float64]:
-    """(J, 2) mean joints of the labelled people in shares of their boxes: the baseline that sees no picture."""
-    people = [p for group in photos for photo in group for p in photo.people]
-    shares = np.stack([(p.xy_px - p.box[:2]) / np.maximum(p.box[2:], 1) for p in people])
-    return np.asarray(np.nanmean(shares, axis=0))
-
-
 class Run:
     """Everything that a checkpoint must hold to go on bit for bit: network, EMA, optimiser, step, random state."""
 
@@ -101,7 +77,12 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
         self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=mixed_precision(config))
+        if config.batch % self.accelerator.num_processes:
+            raise ValueError(
+                f"batch: expected a multiple of the {self.accelerator.num_processes} processes, got {config.batch}"
+            )
         self.photos, self.held = load_sources(config)
+        self.cutouts = read_cutouts(Path(config.cutouts), TOPOLOGIES[config.network.topology]) if config.cutouts else []
         net = build_hourglass(config.network)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimiser = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
@@ -122,13 +103,17 @@ class Run:
         return self.out / "checkpoint.safetensors"
 
     def loader(self) -> DataLoader[Any]:
-        """Batches from the present step on; sample i depends on i alone, so nothing else needs to be restored."""
-        config = self.config
-        samples = PoseSamples(self.photos, config.sources, config.view, TOPOLOGIES[config.network.topology], config.seed)
-        order = range(self.step * config.batch, config.steps * config.batch)
+        """This process's share of each batch from the present step on; sample i depends on i alone, so nothing else needs to
+        be restored, and the batches of a step are the same however many processes share them."""
+        config, processes = self.config, self.accelerator.num_processes
+        topology = TOPOLOGIES[config.network.topology]
+        samples = PoseSamples(self.photos, config.sources, config.view, topology, config.seed, cutouts=self.cutouts)
+        order = np.arange(self.step * config.batch, config.steps * config.batch).reshape(
+            -1, processes, config.batch // processes
+        )
         return DataLoader(
-            samples, config.batch, sampler=order, num_workers=config.workers, worker_init_fn=_quiet_worker,
-            prefetch_factor=4 if config.workers else None,
+            samples, config.batch // processes, sampler=order[:, self.accelerator.process_index].ravel().tolist(),
+            num_workers=config.workers, worker_init_fn=_quiet_worker, prefetch_factor=4 if config.workers else None,
         )  # fmt: skip
 
     def loop(self, report: Callable[[str], None]) -> None:
@@ -140,7 +125,7 @@ class Run:
             images += self.config.batch
             if self.config.seconds is not None and time.monotonic() - begin > self.config.seconds:
                 self.stopping = True
-            last = self.stopping or self.step >= self.config.steps
+            last = self._all_stopping() or self.step >= self.config.steps
             if last or self.step % self.config.checkpoint_every == 0:
                 now = time.monotonic()
                 self.seconds += now - since
@@ -153,6 +138,13 @@ class Run:
             if last:
                 break
         _restore_signals(previous)
+
+    def _all_stopping(self) -> bool:
+        """Whether any process was told to stop: all must leave after the same step, or the others wait for its gradients."""
+        if self.accelerator.num_processes == 1:
+            return self.stopping
+        stopping: Any = self.accelerator.reduce(torch.tensor(float(self.stopping), device=self.accelerator.device))
+        return bool(stopping > 0)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
@@ -187,9 +179,15 @@ class Run:
             tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
         tensors["random"] = torch.get_rng_state()
         network = asdict(self.config.network)
-        save_tensors(self.checkpoint, tensors, {"step": self.step, "seconds": self.seconds, "network": network,
-                                                "seed": self.config.seed, "batch": self.config.batch,
-                                                "earlier": self.earlier})  # fmt: skip
+        self._write(self.checkpoint, tensors, {"step": self.step, "seconds": self.seconds, "network": network,
+                                               "seed": self.config.seed, "batch": self.config.batch,
+                                               "earlier": self.earlier})  # fmt: skip
+
+    def _write(self, path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+        """The main process writes; the others wait, so that nobody goes on from, or returns, a file that is not there yet."""
+        if self.accelerator.is_main_process:
+            save_tensors(path, tensors, about)
+        self.accelerator.wait_for_everyone()
 
     def resume(self, report: Callable[[str], None]) -> None:
         """Go on from the checkpoint of `out`, if there is one."""
@@ -198,7 +196,9 @@ class Run:
             report(f"{self.out}: new run, {sum(map(len, self.photos))} photos, {mixed_precision(self.config)} precision")
             return
         tensors, about = load_tensors(self.checkpoint)
-        for key, mine in (("network", asdict(self.config.network)), ("seed", self.config.seed), ("batch", self.config.batch)):
+        network = asdict(self.config.network)
+        about["network"]["checkpoint_stacks"] = network["checkpoint_stacks"]  # a matter of memory, not of results
+        for key, mine in (("network", network), ("seed", self.config.seed), ("batch", self.config.batch)):
             if about[key] != mine:
                 raise ValueError(
                     f"{self.checkpoint}: made with {key}={about[key]}, asked to go on with {mine}; use another folder"
@@ -215,7 +215,7 @@ class Run:
         if self.config.begin_from is None:
             return
         trained, about = load_network(self.config.begin_from)
-        if trained.config != self.config.network:
+        if replace(trained.config, checkpoint_stacks=self.config.network.checkpoint_stacks) != self.config.network:
             raise ValueError(f"{self.config.begin_from}: expected {self.config.network} to begin from, found {trained.config}")
         self.model.load_state_dict(trained.state_dict())
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
@@ -234,7 +234,9 @@ class Run:
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": states})
 
     def write_curve(self, meter: Meter, speed: float, report: Callable[[str], None]) -> None:
-        """One line of curve.csv, reported too."""
+        """One line of curve.csv, reported too; the losses are those of the main process's share."""
+        if not self.accelerator.is_main_process:
+            return
         row = {
             "step": self.step, "passes": self.step * self.config.batch, "seconds": round(self.seconds, 1),
             "learning_rate": learning_rate(self.step, self.config), **meter.means(), "images_per_s": round(speed, 2),
@@ -250,7 +252,8 @@ class Run:
 
     def validate(self, report: Callable[[str], None]) -> None:
         """Progress figures and pictures of the EMA network."""
-        validation_report(self.ema_model(), self.config, self.held, self.step, self.out, report)
+        if self.accelerator.is_main_process:
+            validation_report(self.ema_model(), self.config, self.held, self.step, self.out, report)
 
     def save_ema(self) -> Path:
         """EMA weights with what is needed to build the network again."""
@@ -260,8 +263,14 @@ class Run:
             "sources": {Path(s.folder).name: s.weight for s in self.config.sources}, "held_out": self.held,
             "mean_pose": mean_pose(self.photos).round(4).tolist(),
         }  # fmt: skip
-        save_tensors(self.out / "detector.safetensors", self.ema, about)
+        if self.config.cutouts:
+            about["pasted"] = {Path(self.config.cutouts).name: self.config.view.paste}
+        self._write(self.out / "detector.safetensors", self.ema, about)
         return self.out / "detector.safetensors"
+
+
+def _say_nothing(_: str) -> None:
+    """What the processes beside the main one report."""
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

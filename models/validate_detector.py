@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from models.curves import append_row
 from models.hourglass import StackedHourglass
-from models.photos import Person, Photo, read_photos
+from models.photos import Person, Photo
 from models.skeleton import COCO17, Topology
 from models.train_config import TrainConfig
+from models.training_sets import read_labelled
 
 Array = NDArray[Any]
 THRESHOLD = 0.2  # share of the torso (left shoulder to right hip)
@@ -47,11 +48,11 @@ def validation_report(
 
 
 def _sets(config: TrainConfig, held: Mapping[str, list[str]]) -> dict[str, list[Photo]]:
-    sets = {Path(s.folder).name: read_photos(Path(s.folder)) for s in config.validation}
+    sets = {Path(s.folder).name: read_labelled(Path(s.folder)) for s in config.validation}
     for source in config.sources:
         folder = Path(source.folder)
         if names := held.get(folder.name):
-            sets[f"{folder.name}_held_out"] = read_photos(folder, only=names)
+            sets[f"{folder.name}_held_out"] = read_labelled(folder, only=names)
     return sets
 
 

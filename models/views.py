@@ -33,6 +33,7 @@ class ViewConfig:
     box_margin: float = 1.3
     max_people: int = 12
     min_joints: int = 4
+    paste: float = 0.0  # with one or two synthetic people in front, cut out of virtual-studio pictures
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def render_view(
         out_from_px, scale = _context_affine(rng, image.shape, view, size_wh, flip)
     else:
         out_from_px, scale = _random_affine(rng, person.box, view, size_wh, flip)
-    pixels = _warp(image, out_from_px, scale, backdrop.image)
-    joints = np.stack([_moved_joints(p, out_from_px, flip, topology, size_wh) for p in photo.people])
+    pixels = warp(image, out_from_px, scale, backdrop.image)
+    joints = np.stack([moved_joints(p, out_from_px, flip, topology, size_wh) for p in photo.people])
     known = np.stack([p.labelled[list(topology.mirror)] if flip else p.labelled for p in photo.people])
     weight = _weights(photo, out_from_px, source, view, known, image.shape, backdrop)
     sizes = np.array([max(p.box[2:]) * scale for p in photo.people])
@@ -79,7 +80,7 @@ def _random_affine(
     scale = share * min(size_wh) / long_side
     if size_wh[1] > size_wh[0] and box[3] > 1.5 * box[2]:  # an upright person fills an upright tile
         scale = min(scale * size_wh[1] / size_wh[0], size_wh[1] / long_side)
-    linear = scale * _random_turn(rng, view, flip)
+    linear = scale * random_turn(rng, view, flip)
     centre = box[:2] + box[2:] / 2
     slack = np.abs(np.array(size_wh) - scale * box[2:]) / 2
     target = (np.array(size_wh) - 1) / 2 + rng.uniform(-1, 1, 2) * slack * 0.6
@@ -92,13 +93,13 @@ def _context_affine(
     """As `_random_affine`, around any point of the image, at a scale at which the image covers the view."""
     wh = np.array(shape[1::-1], np.float64)
     scale = float(max(np.array(size_wh) / wh) * rng.uniform(1.0, 1.6))
-    linear = scale * _random_turn(rng, view, flip)
+    linear = scale * random_turn(rng, view, flip)
     margin = np.minimum(np.array(size_wh) / scale, wh) / 2
     centre = margin + rng.random(2) * (wh - 2 * margin)
     return np.concatenate([linear, ((np.array(size_wh) - 1) / 2 - linear @ centre)[:, None]], 1), scale
 
 
-def _random_turn(rng: np.random.Generator, view: ViewConfig, flip: bool) -> Array:
+def random_turn(rng: np.random.Generator, view: ViewConfig, flip: bool) -> Array:
     """(2, 2) rotation, mirrored left to right by a flip."""
     angle = rng.normal(0, view.rotation_deg) if rng.random() < view.rotated else 0.0
     angle = np.deg2rad(np.clip(angle, -2 * view.rotation_deg, 2 * view.rotation_deg))
@@ -108,7 +109,7 @@ def _random_turn(rng: np.random.Generator, view: ViewConfig, flip: bool) -> Arra
     return np.array([[-1.0, 0.0], [0.0, 1.0]]) @ turn if flip else turn
 
 
-def _warp(image: Array, out_from_px: Array, scale: float, backdrop: Array) -> Array:
+def warp(image: Array, out_from_px: Array, scale: float, backdrop: Array) -> Array:
     """The view's pixels before the backdrop; images much larger than the view are halved first so that nothing aliases."""
     out_from_px = out_from_px.copy()
     while scale < 0.6 and min(image.shape[:2]) > 8:
@@ -123,7 +124,7 @@ def _warp(image: Array, out_from_px: Array, scale: float, backdrop: Array) -> Ar
     return cv2.warpAffine(image, out_from_px, size_wh, dst=backdrop.copy(), **mode)
 
 
-def _moved_joints(person: Person, out_from_px: Array, flip: bool, topology: Topology, size_wh: tuple[int, int]) -> Array:
+def moved_joints(person: Person, out_from_px: Array, flip: bool, topology: Topology, size_wh: tuple[int, int]) -> Array:
     """(J, 3) x, y in view pixels and 1 where labelled; left and right exchanged by a flip."""
     xy, labelled = person.xy_px, person.labelled
     if flip:

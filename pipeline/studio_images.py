@@ -7,7 +7,7 @@ Every image has its own seed, so a run can be split or extended and gives the sa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ Array = NDArray[np.float64]
 
 # A new set of people after so many images: 4000 images show about 2000 different people.
 ACTORS, IMAGES_PER_CAST = 4, 8
+CAMERA_TRIES = 30  # three in four show a person whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,9 @@ class Labelled:
     boxes_px: Array
 
 
+Draw = Callable[[Renderer, Sequence[Actor], np.random.Generator], Labelled]
+
+
 def write_training_images(
     out_dir: Path | str, n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None
 ) -> Path:
@@ -56,16 +60,30 @@ def write_training_images(
     wardrobe: folder of .mhclo clothes, None for painted ones. photos: folder of background pictures without people, beside
     those of scikit-image and procedural ones. Raises InputError for an empty wardrobe or photo folder, or n < 1.
     """
+    _refuse_none(n)
+    return _write(Path(out_dir), n, seed, "jpg", training_images(n, seed, wardrobe, photos))
+
+
+def write_cutouts(out_dir: Path | str, n: int, seed: int, wardrobe: Path | str | None = None) -> Path:
+    """As `write_training_images`: n whole people, one to a picture, on nothing (RGBA PNG), to be pasted into photos."""
+    _refuse_none(n)
+    return _write(Path(out_dir), n, seed, "png", _drawn_by_casts(n, seed, wardrobe, draw_cutout))
+
+
+def _refuse_none(n: int) -> None:
     if n < 1:
         raise InputError(f"n: expected at least one image, got {n}")
-    out = Path(out_dir)
+
+
+def _write(out: Path, n: int, seed: int, kind: str, pictures: Iterable[Labelled]) -> Path:
     (out / "images").mkdir(parents=True, exist_ok=True)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     with progress("draw training images", n, "images") as advance:
-        for k, made in enumerate(training_images(n, seed, wardrobe, photos)):
-            name, quality = f"{k:06d}.jpg", int(np.random.default_rng((seed, k, 1)).integers(60, 96))
-            cv2.imwrite(str(out / "images" / name), made.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        for k, made in enumerate(pictures):
+            name, quality = f"{k:06d}.{kind}", int(np.random.default_rng((seed, k, 1)).integers(60, 96))
+            pixels = cv2.cvtColor(made.image, cv2.COLOR_RGBA2BGRA if kind == "png" else cv2.COLOR_RGB2BGR)
+            cv2.imwrite(str(out / "images" / name), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpg" else [])
             images.append({"id": k, "file_name": name, "width": SIZE_PX, "height": SIZE_PX})
             annotations += _annotations(made, k, len(annotations))
             advance(1)
@@ -80,17 +98,22 @@ def training_images(
     n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None
 ) -> Iterator[Labelled]:
     """The images that `write_training_images` writes, one after the other."""
+    backdrops = background_photos(photos)
+    return _drawn_by_casts(n, seed, wardrobe, lambda renderer, actors, rng: draw_image(renderer, actors, backdrops, rng))
+
+
+def _drawn_by_casts(n: int, seed: int, wardrobe: Path | str | None, draw: Draw) -> Iterator[Labelled]:
     try:
         garments = load_wardrobe(wardrobe) if wardrobe else ()
     except ValueError as error:
         raise InputError(str(error)) from error
-    body, backdrops = load_body(), background_photos(photos)
+    body = load_body()
     for cast in range(-(-n // IMAGES_PER_CAST)):
         # A fresh device per cast: textures of people who are gone go with it.
         with Renderer((SIZE_PX, SIZE_PX)) as renderer:
             actors = _cast(body, garments, np.random.default_rng((seed, cast)))
             for k in range(cast * IMAGES_PER_CAST, min(n, (cast + 1) * IMAGES_PER_CAST)):
-                yield draw_image(renderer, actors, backdrops, np.random.default_rng((seed, k, 0)))
+                yield draw(renderer, actors, np.random.default_rng((seed, k, 0)))
 
 
 def _cast(body: Body, garments: Sequence[Garment], rng: np.random.Generator) -> list[Actor]:
@@ -114,6 +137,32 @@ def draw_image(renderer: Renderer, actors: Sequence[Actor], photos: Sequence[Ima
     flags = coco_flags(xy_px, seen(camera, joints_m, surfaces), camera.size_wh)
     boxes_px = np.stack([_box(camera, person) for person in people])
     return Labelled(spoiled(image, rng), xy_px, flags, boxes_px)
+
+
+def draw_cutout(renderer: Renderer, actors: Sequence[Actor], rng: np.random.Generator) -> Labelled:
+    """One of the actors alone and whole; the image is RGBA (H, W, 4), not premultiplied, clear beside her."""
+    view_rad = rng.uniform(-np.pi, np.pi)
+    person = actors[int(rng.integers(len(actors)))].posed(_pose(rng), rng.uniform(-np.pi, np.pi), np.zeros(2), 0)
+    camera, box_px = _whole(person, view_rad, rng)
+    drawables = [renderer.upload(mesh) for mesh in person.meshes]
+    renderer.shine(_light(rng), drawables)
+    picture = renderer.draw(camera, drawables)
+    renderer.release(drawables)
+    straight = picture[..., :3].astype(np.float64) * 255 / np.maximum(picture[..., 3:], 1)
+    image = np.concatenate([np.minimum(straight, 255).astype(np.uint8), picture[..., 3:]], axis=-1)
+    xy_px = camera.project(person.joints_m)[None]
+    flags = coco_flags(xy_px, seen(camera, person.joints_m[None], list(person.surfaces)), camera.size_wh)
+    return Labelled(image, xy_px, flags, box_px[None])
+
+
+def _whole(person: Posed, view_rad: float, rng: np.random.Generator) -> tuple[Camera, Array]:
+    """A camera whose picture ends nowhere on the person, and her box; the last of many tries where none is found."""
+    for _ in range(CAMERA_TRIES):
+        camera = _camera(person.joints_m, view_rad, rng)
+        box_px = _box(camera, person)
+        if (box_px[:2] > 1).all() and (box_px[:2] + box_px[2:] < SIZE_PX - 1).all():
+            break
+    return camera, box_px
 
 
 def _spots(count: int, view_rad: float, rng: np.random.Generator) -> Array:

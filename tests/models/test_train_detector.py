@@ -15,9 +15,11 @@ from models.detector_data import ViewConfig
 from models.hourglass import HourglassConfig
 from models.photos import Source
 from models.train_config import TrainConfig, learning_rate, tag_weight
-from models.train_detector import mean_pose, train
+from models.train_detector import train
+from models.training_sets import mean_pose
 from models.weights import load_tensors
 from tests.models.scenes import write_folder
+from tests.models.test_pasted import write_cutouts
 
 TINY = TrainConfig(
     network=HourglassConfig(channels=8, depth=2, stacks=1), view=ViewConfig(size_px=64, mosaic=0.2), steps=6, batch=4, warmup=2,
@@ -130,6 +132,42 @@ def test_the_learning_rate_warms_up_stays_and_decays_to_zero() -> None:
     assert learning_rate(1000, config) == 0.0
     # A longer total on resume only moves the decay.
     assert learning_rate(900, replace(config, steps=2000)) == 1.0
+
+
+def test_a_cosine_falls_from_the_end_of_the_warm_up_to_zero() -> None:
+    config = TrainConfig(steps=1100, warmup=100, learning_rate=2.0, schedule="cosine")
+    assert learning_rate(49, config) == pytest.approx(1.0)
+    assert learning_rate(100, config) == pytest.approx(2.0)
+    assert learning_rate(600, config) == pytest.approx(1.0)
+    assert learning_rate(850, config) == pytest.approx(1 - 0.5**0.5)
+    assert learning_rate(1100, config) == 0.0
+
+
+def test_settings_that_do_not_fit_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="schedule: expected one of decay, cosine, got 'step'"):
+        TrainConfig(schedule="step")
+    with pytest.raises(ValueError, match="precision: expected one of auto, fp32, bf16, got 'fp8'"):
+        TrainConfig(precision="fp8")
+    with pytest.raises(ValueError, match="size: expected a multiple of 64 px, .* got 96"):
+        TrainConfig(view=ViewConfig(size_px=96))
+    with pytest.raises(ValueError, match="pasted people: .* got 0.3 and None"):
+        TrainConfig(view=ViewConfig(paste=0.3))
+
+
+def test_checkpointed_training_goes_on_from_a_plain_run_and_changes_nothing(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set")
+    whole = train(config_for(tmp_path / "whole", data), quiet)
+    train(config_for(tmp_path / "parts", data, seconds=0.0), quiet)
+    spared = config_for(tmp_path / "parts", data, network=replace(TINY.network, checkpoint_stacks=True))
+    a, b = load_tensors(whole)[0], load_tensors(train(spared, quiet))[0]
+    assert all(torch.allclose(a[name].float(), b[name].float(), atol=1e-5) for name in a)
+
+
+def test_a_run_with_pasted_people_says_where_they_came_from(tmp_path: Path) -> None:
+    cutouts = write_cutouts(tmp_path / "cut")
+    view = replace(TINY.view, paste=0.5)
+    config = config_for(tmp_path / "run", write_folder(tmp_path / "set"), steps=2, view=view, cutouts=str(cutouts))
+    assert load_tensors(train(config, quiet))[1]["pasted"] == {"cut": 0.5}
 
 
 def test_tags_come_after_heatmaps() -> None:

@@ -315,3 +315,28 @@ def test_training_images_carry_coco_labels_inside_their_picture_and_repeat(tmp_p
         assert (table[known, 0] + 0.5 < x + width + 12).all()
         assert (table[known, 1] + 0.5 < y + height + 12).all()
         assert height > 0 and width > 0
+
+
+def test_cutouts_are_whole_people_on_nothing_and_repeat(tmp_path):
+    pytest.importorskip("anny")
+    from models.pasted import read_cutouts
+    from pipeline.studio_images import write_cutouts
+
+    try:
+        first, second = (write_cutouts(tmp_path / name, 3, seed=4) for name in "ab")
+    except StageError as error:
+        pytest.skip(str(error))
+    assert _contents(first.parent) == _contents(second.parent)
+    for photo in read_cutouts(first.parent):
+        rgba = cv2.imread(str(first.parent / "images" / photo.file_name), cv2.IMREAD_UNCHANGED)
+        assert rgba.shape == (256, 256, 4)
+        [person] = photo.people
+        assert person.labelled.all()
+        rows, columns = np.nonzero(rgba[..., 3] > 127)
+        x, y, width, height = person.box
+        assert abs(columns.min() - x) < 3 and abs(columns.max() + 1 - x - width) < 3
+        assert abs(rows.min() - y) < 3 and abs(rows.max() + 1 - y - height) < 3
+        at = person.xy_px.round().astype(int)
+        assert (rgba[at[:, 1], at[:, 0], 3] > 127).mean() > 0.8  # joints lie inside the body
+        clear = rgba[..., 3] == 0
+        assert clear[0].all() and clear[-1].all() and clear[:, 0].all() and clear[:, -1].all()
