@@ -87,11 +87,14 @@ class Body:
         unknown = sorted(set(wanted) - set(PHENOTYPES))
         if unknown:
             raise ValueError(f"phenotype: expected some of {', '.join(PHENOTYPES)}, got {', '.join(unknown)}")
-        identity = torch.eye(4).repeat(1, len(self.bones), 1, 1)
         numbers = {name: torch.tensor([float(value)]) for name, value in wanted.items()}
         with torch.no_grad():
-            out = self.anny(pose_parameters=identity, phenotype_kwargs=numbers)
-        return Shape(out["rest_vertices"][0].numpy().astype(np.float64), out["rest_bone_heads"][0].numpy().astype(np.float64))
+            # What anny's forward does up to its rest pose: orienting bones and skinning would take three times as long again.
+            model = self.anny
+            share = model._get_phenotype_blendshape_coefficients(*model.get_tensor_inputs(None, numbers, None, None)[1:])
+            heads = model.template_bone_heads[None] + torch.einsum("ba,akc->bkc", share, model.bone_heads_blendshapes)
+            rest = model.get_rest_vertices(share)
+        return Shape(rest[0].numpy().astype(np.float64), heads[0].numpy().astype(np.float64))
 
     def bone_transforms(self, shape: Shape, pose: Array) -> Array:
         """body_from_rest (B, 4, 4) of every bone for a pose (S, 3, 3): absolute rotations of SEGMENTS in the body frame.
@@ -151,7 +154,7 @@ def load_body() -> Body:
     bones = tuple(model.bone_labels)
     segment = np.array([SEGMENTS.index(_segment_of(bone)) for bone in bones])
     weights = _sparse_weights(model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy(), len(bones))
-    part = segment[np.asarray(weights.argmax(axis=1)).ravel()]
+    part = segment[heaviest(weights)]
     return Body(bones, np.array(model.bone_parents), segment, model.faces.numpy(), weights, joints, part, model)
 
 
@@ -216,6 +219,15 @@ def _sparse_weights(indices: NDArray[np.int64], weights: NDArray[np.float32], bo
     full = csr_matrix((weights.ravel().astype(np.float64), (rows, indices.ravel())), shape=(len(indices), bones))
     full.eliminate_zeros()
     return full
+
+
+def heaviest(weights: Any) -> NDArray[np.int64]:
+    """(N,) the bone of the largest weight in every row of sparse weights (N, B), none of them empty, the first of equals."""
+    weights = weights.tocsr()
+    starts = weights.indptr[:-1]
+    largest = np.repeat(np.maximum.reduceat(weights.data, starts), np.diff(weights.indptr))
+    bone = np.where(weights.data == largest, weights.indices, weights.shape[1])
+    return np.asarray(np.minimum.reduceat(bone, starts), np.int64)
 
 
 def _turn_onto(a: Array, b: Array) -> Array:

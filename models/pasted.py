@@ -39,7 +39,7 @@ class Layer:
 
 
 def read_cutouts(folder: Path, topology: Topology = COCO17) -> list[Photo]:
-    """Cut-outs of a COCO-layout folder of RGBA pictures with one labelled person each (`pipeline.studio_images.write_cutouts`).
+    """Cut-outs of a COCO-layout folder of RGBA pictures with one labelled person each (`pipeline.studio_coco.write_cutouts`).
 
     Raises ValueError when there are none, or when the first has no alpha.
     """

@@ -27,7 +27,8 @@ EGL_PACKAGES = "libegl1 libegl-mesa0 libgl1-mesa-dri"
 @dataclass(frozen=True, eq=False)
 class Mesh:
     """Triangles in the world: xyz_m (N, 3), faces (T, 3), rgb (N, 3) 0..1, normals (N, 3); uv (N, 2) and texture (h, w, 3)
-    uint8 that repeats and multiplies rgb, or neither. shadow_only: the surface is clear and shows nothing but shadows."""
+    uint8 that repeats and multiplies rgb, or neither. shadow_only: the surface is clear and shows nothing but shadows. closed:
+    triangles turn counter-clockwise seen from outside, and their backs are never seen."""
 
     xyz_m: Array
     faces: NDArray[np.int64]
@@ -36,6 +37,7 @@ class Mesh:
     uv: Array | None = None
     texture: Image | None = None
     shadow_only: bool = False
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Drawable:
     buffers: tuple[Any, ...]
     texture: Any
     shadow_only: bool
+    closed: bool
 
 
 class Renderer:
@@ -104,13 +107,19 @@ class Renderer:
         lit = self.context.vertex_array(self._lit, [(vertices, "3f 3f 2f 3f", "point", "normal", "uv", "rgb")], index)
         depth = self.context.vertex_array(self._depth, [(vertices, "3f 32x", "point")], index)
         texture = self._white if mesh.texture is None else self._texture(mesh.texture)
-        return Drawable(lit, depth, (vertices, index), texture, mesh.shadow_only)
+        return Drawable(lit, depth, (vertices, index), texture, mesh.shadow_only, mesh.closed)
 
     def release(self, drawables: list[Drawable]) -> None:
         """Take meshes off the device."""
         for drawable in drawables:
             for item in (drawable.lit, drawable.depth, *drawable.buffers):
                 item.release()
+
+    def release_textures(self) -> None:
+        """Take the textures of all meshes off the device; none of them may be drawn any more."""
+        for _, texture in self._textures.values():
+            texture.release()
+        self._textures.clear()
 
     def shine(self, light: Light, casters: list[Drawable]) -> None:
         """Set the light and the shadows of `casters` for the pictures that follow."""
@@ -139,11 +148,11 @@ class Renderer:
         self._aim(camera)
         self._smooth.use()
         self._smooth.clear(0, 0, 0, 0)
-        self.context.enable_only(self.context.DEPTH_TEST)
         self._shadow.use(1)
         for drawable in drawables:
             drawable.texture.use(0)
             self._lit["shadow_only"].value = drawable.shadow_only
+            self.context.enable_only(self.context.DEPTH_TEST | (self.context.CULL_FACE if drawable.closed else 0))
             drawable.lit.render()
         self.context.copy_framebuffer(self._flat, self._smooth)
         width, height = self.size_wh
@@ -173,11 +182,13 @@ class Renderer:
 
 def vertex_normals(xyz_m: Array, faces: NDArray[np.int64]) -> Array:
     """Unit normals (N, 3) of vertices, averaged over their triangles by area; zero where a vertex has none."""
-    a, b, c = (xyz_m[faces[:, k]] for k in range(3))
-    across = np.cross(b - a, c - a)
-    corner, weight = faces.ravel(), np.repeat(across, 3, axis=0)
-    total = np.stack([np.bincount(corner, weight[:, axis], len(xyz_m)) for axis in range(3)], axis=1)
-    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    # Column by column: np.cross and one bincount over all corners take three times as long.
+    x, y, z = np.ascontiguousarray(xyz_m.T)
+    a, b, c = np.ascontiguousarray(faces.T)
+    (ux, uy, uz), (vx, vy, vz) = ([v[to] - v[a] for v in (x, y, z)] for to in (b, c))
+    across = (uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
+    total = np.stack([sum(np.bincount(corner, side, len(x)) for corner in (a, b, c)) for side in across], axis=1)
+    return np.asarray(total / np.maximum(np.sqrt((total**2).sum(1, keepdims=True)), 1e-12))
 
 
 def _context() -> Any:

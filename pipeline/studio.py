@@ -176,11 +176,8 @@ class Studio:
 
 def laid_over(front: Image, back: Image) -> Image:
     """A premultiplied RGBA picture (H, W, 4) over an RGB one (H, W, 3)."""
-    covered = front[..., 3] > 0
-    pixels = front[covered].astype(np.uint16)
-    out = back.copy()
-    out[covered] = pixels[:, :3] + back[covered] * (255 - pixels[:, 3:]) // 255
-    return out
+    clear = 255 - front[..., 3:].astype(np.uint16)
+    return (front[..., :3] + back * clear // 255).astype(np.uint8)
 
 
 class Truth:

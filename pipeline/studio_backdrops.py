@@ -77,7 +77,7 @@ def spoiled(image: Image, rng: np.random.Generator) -> Image:
     if rng.random() < 0.15:
         out = np.asarray(cv2.filter2D(out, -1, _streak(int(rng.integers(3, 9)), rng.uniform(0, np.pi))), np.float32)
     if rng.random() < 0.6:
-        out = out + rng.normal(0, rng.uniform(1, 9), out.shape).astype(np.float32)
+        out = out + rng.uniform(1, 9) * rng.standard_normal(out.shape, np.float32)
     out = (out - 127) * rng.uniform(0.8, 1.25) + 127 + rng.uniform(-15, 20)
     gamma = rng.uniform(0.75, 1.2)
     return (np.clip(out / 255, 0, 1) ** gamma * 255).astype(np.uint8)

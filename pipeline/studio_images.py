@@ -1,30 +1,25 @@
 """Labelled training images from the virtual studio: one to three people who hide each other, exact COCO-17 labels.
 
-OUT/images/000000.jpg ...   OUT/annotations.json (COCO keypoints: v = 2 seen, 1 hidden, 0 outside the picture)
 Every image has its own seed, so a run can be split or extended and gives the same images.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera import Camera
+from calibration.lens import distort
 from calibration.transforms import Rigid, look_at
 from models.body import Body, load_body
 from models.motion import MOTIONS, clip_frames, clip_pose, jittered, random_pose
-from models.skeleton import COCO17
 from models.wardrobe import Garment, load_wardrobe
-from pipeline.atomic import write_atomically
 from pipeline.errors import InputError
-from pipeline.progress import progress
 from pipeline.render import Image, Light, Mesh, Renderer, vertex_normals
 from pipeline.studio import coco_flags, laid_over
 from pipeline.studio_backdrops import SIZE_PX, background, background_photos, spoiled
@@ -37,91 +32,61 @@ Array = NDArray[np.float64]
 # A new set of people after so many images: 4000 images show about 2000 different people.
 ACTORS, IMAGES_PER_CAST = 4, 8
 CAMERA_TRIES = 30  # three in four show a person whole
+# Side of the shadow map: 6 m across, so 12 mm, about a pixel of a person who fills half of the picture.
+SHADOW_PX = 512
+# People are drawn with one vertex per cube of this side: two pixels of a person who fills the picture.
+CELL_M = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """One image (H, W, 3) and its people: xy_px (P, J, 2), flags (P, J) as COCO's v, boxes_px (P, 4) x y width height."""
+    """One image (H, W, 3) and its people: xy_px (P, J, 2), flags (P, J) as COCO's v, boxes_px (P, 4) x y width height,
+    joints_m (P, J, 3) world."""
 
     image: Image
     xy_px: Array
     flags: NDArray[np.int64]
     boxes_px: Array
+    joints_m: Array
 
 
 Draw = Callable[[Renderer, Sequence[Actor], np.random.Generator], Labelled]
 
 
-def write_training_images(
-    out_dir: Path | str, n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None
-) -> Path:
-    """Write n images of 256 px with their COCO annotations; returns the annotation file, which is written last.
-
-    wardrobe: folder of .mhclo clothes, None for painted ones. photos: folder of background pictures without people, beside
-    those of scikit-image and procedural ones. Raises InputError for an empty wardrobe or photo folder, or n < 1.
-    """
-    _refuse_none(n)
-    return _write(Path(out_dir), n, seed, "jpg", training_images(n, seed, wardrobe, photos))
-
-
-def write_cutouts(out_dir: Path | str, n: int, seed: int, wardrobe: Path | str | None = None) -> Path:
-    """As `write_training_images`: n whole people, one to a picture, on nothing (RGBA PNG), to be pasted into photos."""
-    _refuse_none(n)
-    return _write(Path(out_dir), n, seed, "png", _drawn_by_casts(n, seed, wardrobe, draw_cutout))
-
-
-def _refuse_none(n: int) -> None:
-    if n < 1:
-        raise InputError(f"n: expected at least one image, got {n}")
-
-
-def _write(out: Path, n: int, seed: int, kind: str, pictures: Iterable[Labelled]) -> Path:
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    with progress("draw training images", n, "images") as advance:
-        for k, made in enumerate(pictures):
-            name, quality = f"{k:06d}.{kind}", int(np.random.default_rng((seed, k, 1)).integers(60, 96))
-            pixels = cv2.cvtColor(made.image, cv2.COLOR_RGBA2BGRA if kind == "png" else cv2.COLOR_RGB2BGR)
-            cv2.imwrite(str(out / "images" / name), pixels, [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == "jpg" else [])
-            images.append({"id": k, "file_name": name, "width": SIZE_PX, "height": SIZE_PX})
-            annotations += _annotations(made, k, len(annotations))
-            advance(1)
-    category = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
-    category["skeleton"] = [[a + 1, b + 1] for a, b in COCO17.limbs]
-    content = {"images": images, "annotations": annotations, "categories": [category]}
-    write_atomically(out / "annotations.json", json.dumps(content))
-    return out / "annotations.json"
-
-
 def training_images(
-    n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None
+    n: int, seed: int, wardrobe: Path | str | None = None, photos: Path | str | None = None, first: int = 0
 ) -> Iterator[Labelled]:
-    """The images that `write_training_images` writes, one after the other."""
-    backdrops = background_photos(photos)
-    return _drawn_by_casts(n, seed, wardrobe, lambda renderer, actors, rng: draw_image(renderer, actors, backdrops, rng))
+    """The images of a seed, one after the other: n of them from number `first` on."""
+    return _drawn_by_casts(range(first, first + n), seed, wardrobe, partial(draw_image, photos=background_photos(photos)))
 
 
-def _drawn_by_casts(n: int, seed: int, wardrobe: Path | str | None, draw: Draw) -> Iterator[Labelled]:
+def cutouts(n: int, seed: int, wardrobe: Path | str | None = None) -> Iterator[Labelled]:
+    """n whole people, one to a picture, on nothing (RGBA)."""
+    return _drawn_by_casts(range(n), seed, wardrobe, draw_cutout)
+
+
+def _drawn_by_casts(numbers: range, seed: int, wardrobe: Path | str | None, draw: Draw) -> Iterator[Labelled]:
     try:
         garments = load_wardrobe(wardrobe) if wardrobe else ()
     except ValueError as error:
         raise InputError(str(error)) from error
-    body = load_body()
-    for cast in range(-(-n // IMAGES_PER_CAST)):
-        # A fresh device per cast: textures of people who are gone go with it.
-        with Renderer((SIZE_PX, SIZE_PX)) as renderer:
+    body, last = load_body(), -(-numbers.stop // IMAGES_PER_CAST)
+    # One device for the whole run: every new one compiles its shaders again.
+    with Renderer((SIZE_PX, SIZE_PX), shadow_px=SHADOW_PX) as renderer:
+        for cast in range(numbers.start // IMAGES_PER_CAST, last):
             actors = _cast(body, garments, np.random.default_rng((seed, cast)))
-            for k in range(cast * IMAGES_PER_CAST, min(n, (cast + 1) * IMAGES_PER_CAST)):
+            own = range(cast * IMAGES_PER_CAST, (cast + 1) * IMAGES_PER_CAST)
+            for k in range(max(numbers.start, own.start), min(numbers.stop, own.stop)):
                 yield draw(renderer, actors, np.random.default_rng((seed, k, 0)))
+            renderer.release_textures()
 
 
 def _cast(body: Body, garments: Sequence[Garment], rng: np.random.Generator) -> list[Actor]:
     # One in four wears painted clothes even where real ones are at hand.
-    return [make_actor(body, rng, garments if rng.random() < 0.75 else ()) for _ in range(ACTORS)]
+    return [make_actor(body, rng, garments if rng.random() < 0.75 else (), CELL_M) for _ in range(ACTORS)]
 
 
-def draw_image(renderer: Renderer, actors: Sequence[Actor], photos: Sequence[Image], rng: np.random.Generator) -> Labelled:
+def draw_image(renderer: Renderer, actors: Sequence[Actor], rng: np.random.Generator, photos: Sequence[Image]) -> Labelled:
     """One labelled image of one to three of the actors."""
     chosen = rng.permutation(len(actors))[: rng.choice([1, 2, 3], p=[0.5, 0.32, 0.18])]
     view_rad = rng.uniform(-np.pi, np.pi)
@@ -136,7 +101,7 @@ def draw_image(renderer: Renderer, actors: Sequence[Actor], photos: Sequence[Ima
     xy_px = camera.project(joints_m.reshape(-1, 3)).reshape(*joints_m.shape[:2], 2)
     flags = coco_flags(xy_px, seen(camera, joints_m, surfaces), camera.size_wh)
     boxes_px = np.stack([_box(camera, person) for person in people])
-    return Labelled(spoiled(image, rng), xy_px, flags, boxes_px)
+    return Labelled(spoiled(image, rng), xy_px, flags, boxes_px, joints_m)
 
 
 def draw_cutout(renderer: Renderer, actors: Sequence[Actor], rng: np.random.Generator) -> Labelled:
@@ -152,7 +117,7 @@ def draw_cutout(renderer: Renderer, actors: Sequence[Actor], rng: np.random.Gene
     image = np.concatenate([np.minimum(straight, 255).astype(np.uint8), picture[..., 3:]], axis=-1)
     xy_px = camera.project(person.joints_m)[None]
     flags = coco_flags(xy_px, seen(camera, person.joints_m[None], list(person.surfaces)), camera.size_wh)
-    return Labelled(image, xy_px, flags, box_px[None])
+    return Labelled(image, xy_px, flags, box_px[None], person.joints_m[None])
 
 
 def _whole(person: Posed, view_rad: float, rng: np.random.Generator) -> tuple[Camera, Array]:
@@ -262,22 +227,11 @@ def _light(rng: np.random.Generator) -> Light:
 
 def _box(camera: Camera, person: Posed) -> Array:
     """x, y, width, height of a person's own surface inside the picture, in px, COCO's corner convention."""
-    points = camera.project(np.concatenate([mesh.xyz_m for mesh in person.meshes])) + 0.5
-    if np.isnan(points).all():
+    cam_m = camera.cam_from_world.apply(np.concatenate([surface.xyz_m for surface in person.surfaces]))
+    x, y, z = cam_m[cam_m[:, 2] > 1e-9].T
+    if not len(z):
         return np.zeros(4)
-    low, high = np.clip(np.nanmin(points, axis=0), 0, SIZE_PX), np.clip(np.nanmax(points, axis=0), 0, SIZE_PX)
+    bent = distort(x / z, y / z, camera.dist, camera.lens)
+    across, down = (camera.K[k, k] * v + camera.K[k, 2] + 0.5 for k, v in enumerate(bent))
+    low, high = (np.clip([pick(across), pick(down)], 0, SIZE_PX) for pick in (np.min, np.max))
     return np.concatenate([low, high - low])
-
-
-def _annotations(made: Labelled, image: int, first: int) -> list[dict[str, Any]]:
-    out: list[dict[str, Any]] = []
-    for xy_px, flags, box in zip(made.xy_px, made.flags, made.boxes_px, strict=True):
-        known = flags > 0
-        if not known.any():
-            continue
-        table = np.column_stack([np.where(known[:, None], xy_px, 0), flags])
-        keypoints = [round(float(v), 2) for v in table.ravel()]
-        bbox = [round(float(v), 2) for v in box]
-        row = {"id": first + len(out) + 1, "image_id": image, "category_id": 1, "iscrowd": 0, "bbox": bbox}
-        out.append(row | {"area": bbox[2] * bbox[3], "num_keypoints": int(known.sum()), "keypoints": keypoints})
-    return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from models.body import SEGMENTS, Body, Shape, skin
+from models.body import SEGMENTS, Body, Shape, heaviest, skin
 from models.skeleton import COCO17
 from models.wardrobe import Garment
 from pipeline.render import Image, Mesh, vertex_normals
+from pipeline.studio_detail import Detail, clustered, full
 from pipeline.visibility import Surface
 
 Array = NDArray[np.float64]
@@ -26,15 +27,23 @@ HAIR_RGB = np.array([[0.1, 0.08, 0.07], [0.3, 0.19, 0.11], [0.55, 0.41, 0.22], [
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One surface of a person at rest: rest_m (N, 3), faces (T, 3), sparse weights (N, B), part (N,), rgb (N, 3), uv (N, 2)."""
+    """One surface of a person at rest: rest_m (N, 3), faces (T, 3), sparse weights (N, B), part (N,), and what of it is drawn
+    with rgb (M, 3) and uv (M, 2)."""
 
     rest_m: Array
     faces: NDArray[np.int64]
     weights: Any
     part: NDArray[np.int64]
+    drawn: Detail
     rgb: Array
     uv: Array
     texture: Image | None = None
+    closed: bool = False
+
+    def mesh(self, xyz_m: Array) -> Mesh:
+        """What is drawn when the vertices are at xyz_m (N, 3) in the world."""
+        at_m, faces = xyz_m[self.drawn.kept], self.drawn.faces
+        return Mesh(at_m, faces, self.rgb, vertex_normals(at_m, faces), self.uv, self.texture, closed=self.closed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +71,7 @@ class Actor:
         turn = Rotation.from_euler("z", yaw_rad).as_matrix()
         shift = np.array([*floor_m, -lowest_m])
         placed = [xyz_m @ turn.T + shift for xyz_m in layers_m]
-        meshes = tuple(
-            Mesh(xyz_m, layer.faces, layer.rgb, vertex_normals(xyz_m, layer.faces), layer.uv, layer.texture)
-            for layer, xyz_m in zip(self.layers, placed, strict=True)
-        )
+        meshes = tuple(layer.mesh(xyz_m) for layer, xyz_m in zip(self.layers, placed, strict=True))
         surfaces = tuple(
             Surface(xyz_m, layer.faces, person, layer.part) for layer, xyz_m in zip(self.layers, placed, strict=True)
         )
@@ -80,8 +86,11 @@ class Actor:
         return sole, sole[:, 2] == sole[:, 2].min()
 
 
-def make_actor(body: Body, rng: np.random.Generator, wardrobe: Sequence[Garment] = ()) -> Actor:
-    """A random grown-up: phenotype, skin and hair colours, clothes of the wardrobe, or painted ones without it."""
+def make_actor(body: Body, rng: np.random.Generator, wardrobe: Sequence[Garment] = (), cell_m: float = 0.0) -> Actor:
+    """A random grown-up: phenotype, skin and hair colours, clothes of the wardrobe, or painted ones without it.
+
+    cell_m: drawn with one vertex per cube of this side; 0 draws every vertex.
+    """
     female = rng.random() < 0.5
     phenotype = {
         "gender": float(female),
@@ -99,9 +108,18 @@ def make_actor(body: Body, rng: np.random.Generator, wardrobe: Sequence[Garment]
         hidden[garment.hides[garment.hides < len(hidden)]] = True
     faces = body.faces[~hidden[body.faces].any(1)]
     used, remapped = np.unique(faces, return_inverse=True)
-    bare_m = shape.vertices_m[used]
-    bare = Layer(bare_m, remapped.reshape(-1, 3), body.weights[used], body.part[used], painted[used], _cloth_uv(bare_m))
-    return Actor(body, shape, (bare, *(_worn(garment, body, shape, rng) for garment in garments)))
+    surface = (shape.vertices_m[used], remapped.reshape(-1, 3), body.weights[used], body.part[used])
+    # What clothes hide is cut out of the skin, but nobody looks into the rest from there.
+    bare = replace(_layer(surface, painted[used], None, cell_m), closed=True)
+    return Actor(body, shape, (bare, *(_worn(garment, body, shape, rng, cell_m) for garment in garments)))
+
+
+def _layer(
+    surface: tuple[Array, NDArray[np.int64], Any, NDArray[np.int64]], rgb: Array, texture: Image | None, cell_m: float
+) -> Layer:
+    rest_m, faces, _, part = surface
+    drawn = clustered(rest_m, faces, part, cell_m) if cell_m else full(rest_m, faces)
+    return Layer(*surface, drawn, rgb[drawn.kept], _cloth_uv(rest_m[drawn.kept]), texture)
 
 
 def _outfit(wardrobe: Sequence[Garment], female: bool, rng: np.random.Generator) -> list[Garment]:
@@ -114,7 +132,7 @@ def _outfit(wardrobe: Sequence[Garment], female: bool, rng: np.random.Generator)
     return outfit + [g for kind in ("shoes", top) for g in pick([g for g in wardrobe if g.kind == kind])]
 
 
-def _worn(garment: Garment, body: Body, shape: Shape, rng: np.random.Generator) -> Layer:
+def _worn(garment: Garment, body: Body, shape: Shape, rng: np.random.Generator, cell_m: float) -> Layer:
     rest_m = garment.fit(shape.vertices_m)
     weights, part = _hung(garment, body)
     rgb = np.tile(_cloth_rgb(rng), (len(rest_m), 1))
@@ -125,14 +143,14 @@ def _worn(garment: Garment, body: Body, shape: Shape, rng: np.random.Generator) 
         waist_m = shape.heads_m[body.bone("upperleg01.L"), 2] + 0.06
         rgb[rest_m[:, 2] < waist_m] = _cloth_rgb(rng)
         texture = cloth_texture(rng)
-    return Layer(rest_m, garment.faces, weights, part, np.clip(rgb, 0, 1), _cloth_uv(rest_m), texture)
+    return _layer((rest_m, garment.faces, weights, part), np.clip(rgb, 0, 1), texture, cell_m)
 
 
 @lru_cache(maxsize=256)
 def _hung(garment: Garment, body: Body) -> tuple[Any, NDArray[np.int64]]:
     """Skinning weights and body parts of a garment; they do not depend on who wears it."""
     weights = garment.weights(body).tocsr()
-    return weights, body.segment[np.asarray(weights.argmax(axis=1)).ravel()]
+    return weights, body.segment[heaviest(weights)]
 
 
 def _cloth_uv(rest_m: Array) -> Array:

@@ -44,66 +44,77 @@ def seen(camera: Camera, joints_m: Array, surfaces: Sequence[Surface]) -> NDArra
 
     Only occlusion counts; whether the joint lies inside the picture is another question.
     """
-    free = np.ones(joints_m.shape[:2], dtype=bool)
     joints_cam = camera.cam_from_world.apply(joints_m)
-    free &= joints_cam[..., 2] > 0
+    free = np.asarray(joints_cam[..., 2] > 0)
     for surface in surfaces:
-        corners = camera.cam_from_world.apply(surface.xyz_m)
-        flat = corners[:, :2] / np.maximum(corners[:, 2:], _NEAREST_M)
-        faces = _between(surface.faces, corners, flat, joints_cam[free])
-        low, high = _bounds(flat, faces)
-        for person, joint in zip(*np.nonzero(free), strict=True):
-            at = joints_cam[person, joint]
-            hit = _crossed(flat, corners[:, 2], faces, low, high, at[:2] / at[2])
-            own, thickness_m = _own(joint) if surface.owner == person else (np.zeros(0, int), 0.0)
-            margin_m = np.where(np.isin(surface.part[faces[hit.face, 0]], own), thickness_m, _TOUCH_M)
-            free[person, joint] = not (hit.depth_m < at[2] - margin_m).any()
+        person, joint = np.nonzero(free)
+        if not len(person):
+            break
+        at = joints_cam[person, joint]
+        hits = _crossed(camera.cam_from_world.apply(surface.xyz_m), surface.faces, at[:, :2] / at[:, 2:])
+        mine = person[hits.ray] == surface.owner
+        part = surface.part[surface.faces[hits.face, 0]]
+        margin_m = np.where(mine, _MARGIN_M[joint[hits.ray], np.where(mine, part, 0)], _TOUCH_M)
+        hidden = hits.ray[hits.depth_m < at[hits.ray, 2] - margin_m]
+        free[person[hidden], joint[hidden]] = False
     return free
 
 
 @dataclass(frozen=True, eq=False)
 class _Hits:
+    """Where rays cross triangles: indices of both (H,), and the depth z there."""
+
+    ray: NDArray[np.int64]
     face: NDArray[np.int64]
     depth_m: Array
 
 
-def _between(faces: NDArray[np.int64], corners: Array, flat: Array, joints_cam: Array) -> NDArray[np.int64]:
-    """The triangles (T, 3) that may lie before any of the joints (N, 3): in front of the camera, and where joints are."""
-    if not len(joints_cam):
-        return faces[:0]
-    rays = joints_cam[:, :2] / joints_cam[:, 2:]
-    # A triangle that reaches a ray has a corner on either side of it, so corners are sorted before triangles are.
-    beyond = np.stack([flat < rays.min(0), flat > rays.max(0)], axis=-1).reshape(-1, 4)
-    code = beyond @ np.array([1, 2, 4, 8], dtype=np.uint8)
-    ahead = corners[:, 2] > _NEAREST_M
-    a, b, c = faces.T
-    return faces[((code[a] & code[b] & code[c]) == 0) & ahead[a] & ahead[b] & ahead[c]]
-
-
-def _bounds(flat: Array, faces: NDArray[np.int64]) -> tuple[Array, Array]:
-    a, b, c = flat[faces[:, 0]], flat[faces[:, 1]], flat[faces[:, 2]]
-    return np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-
-
-def _crossed(flat: Array, depth_m: Array, faces: NDArray[np.int64], low: Array, high: Array, ray: Array) -> _Hits:
-    """Triangles that a ray (x/z, y/z) of the camera crosses, and how deep. 1/z is linear in the picture plane."""
-    inside = (low[:, 0] <= ray[0]) & (ray[0] <= high[:, 0])
-    face = np.flatnonzero(inside)
-    face = face[(low[face, 1] <= ray[1]) & (ray[1] <= high[face, 1])]
-    a, b, c = (flat[faces[face, k]] for k in range(3))
+def _crossed(corners: Array, faces: NDArray[np.int64], rays: Array) -> _Hits:
+    """Triangles before the camera that rays (N, 2: x/z, y/z) cross. 1/z is linear in the picture plane."""
+    flat = corners[:, :2] / np.maximum(corners[:, 2:], _NEAREST_M)
+    near = _near_rays(flat, corners[:, 2] > _NEAREST_M, faces, rays)
+    a, b, c = (flat[faces[near, k]] for k in range(3))
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    x, y = rays[:, :1], rays[:, 1:]
+    within = (low[:, 0] <= x) & (x <= high[:, 0]) & (low[:, 1] <= y) & (y <= high[:, 1])
+    ray, at = np.nonzero(within)
+    a, b, c, to = a[at], b[at], c[at], rays[ray]
     area = _cross(b - a, c - a)
     safe = np.where(np.abs(area) > 1e-15, area, np.inf)
-    share = np.stack([_cross(b - ray, c - ray), _cross(c - ray, a - ray), _cross(a - ray, b - ray)], axis=1) / safe[:, None]
-    within = (share >= 0).all(1) & np.isfinite(safe)
-    depth = 1 / (share[within] / depth_m[faces[face[within]]]).sum(1)
-    return _Hits(face[within], depth)
+    share = np.stack([_cross(b - to, c - to), _cross(c - to, a - to), _cross(a - to, b - to)], axis=1) / safe[:, None]
+    crossed = (share >= 0).all(1) & np.isfinite(safe)
+    face = near[at[crossed]]
+    return _Hits(ray[crossed], face, 1 / (share[crossed] / corners[faces[face], 2]).sum(1))
+
+
+def _near_rays(flat: Array, ahead: NDArray[np.bool_], faces: NDArray[np.int64], rays: Array) -> NDArray[np.int64]:
+    """Indices of the triangles with a ray (N, 2) between their corners in x and another in y: few, as triangles are small."""
+    near = np.arange(len(faces))
+    corners = np.ascontiguousarray(faces.T)
+    if not ahead.all():
+        near = np.flatnonzero(ahead[corners].all(0))
+    for axis in range(2):
+        line = np.sort(rays[:, axis])
+        # Small numbers: gathering them by triangle is most of the work.
+        before, reached = (np.searchsorted(line, flat[:, axis], side).astype(np.int16) for side in ("left", "right"))
+        a, b, c = corners[:, near]
+        first = np.minimum(np.minimum(before[a], before[b]), before[c])
+        near = near[first < np.maximum(np.maximum(reached[a], reached[b]), reached[c])]
+    return near
 
 
 def _cross(a: Array, b: Array) -> Array:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _own(joint: int) -> tuple[NDArray[np.int64], float]:
-    side, _, name = COCO17.joints[joint].rpartition("_")
-    segments, thickness_m = _OWN[name]
-    return np.array([SEGMENTS.index(segment.format(side=side)) for segment in segments]), thickness_m
+def _margins_m() -> Array:
+    """(J, S) how far in front of a joint each segment of the same person may lie without hiding it."""
+    out = np.full((len(COCO17), len(SEGMENTS)), _TOUCH_M)
+    for joint, label in enumerate(COCO17.joints):
+        side, _, name = label.rpartition("_")
+        segments, thickness_m = _OWN[name]
+        out[joint, [SEGMENTS.index(segment.format(side=side)) for segment in segments]] = thickness_m
+    return out
+
+
+_MARGIN_M = _margins_m()

@@ -56,7 +56,7 @@ class Sets:
 
 def made_sets(data: Path, out: Path, images: int, wardrobe: Path | None) -> Sets:
     """Draw the virtual sets that are not there yet; people of different seeds are different people."""
-    from pipeline.studio_images import write_cutouts, write_training_images
+    from pipeline.studio_coco import write_cutouts, write_training_images
 
     sets = Sets(
         (Source(str(data / "stanford40_pose"), 0.6, 0.4, 0.1), Source(str(data / "lspet_train"), 0.4, 0.4, 0.1)),

@@ -293,7 +293,7 @@ def test_a_folder_in_use_odd_sizes_and_an_empty_wardrobe_are_refused_and_leave_n
 
 def test_training_images_carry_coco_labels_inside_their_picture_and_repeat(tmp_path):
     pytest.importorskip("anny")
-    from pipeline.studio_images import write_training_images
+    from pipeline.studio_coco import write_training_images
 
     try:
         first, second = (write_training_images(tmp_path / name, 3, seed=4) for name in "ab")
@@ -320,7 +320,7 @@ def test_training_images_carry_coco_labels_inside_their_picture_and_repeat(tmp_p
 def test_cutouts_are_whole_people_on_nothing_and_repeat(tmp_path):
     pytest.importorskip("anny")
     from models.pasted import read_cutouts
-    from pipeline.studio_images import write_cutouts
+    from pipeline.studio_coco import write_cutouts
 
     try:
         first, second = (write_cutouts(tmp_path / name, 3, seed=4) for name in "ab")
