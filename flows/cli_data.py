@@ -13,6 +13,7 @@ from flows.terminal import JsonOption, PresetOption, SetOption, answering, new_t
 WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped weights, or a .safetensors file.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, help="Long side of the image given to the network, in px.")]
 FlipOption = Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored image.")]
+TurnedOption = Annotated[bool, typer.Option("--turned/--upright", help="Look in four quarter turns: people lying, head down.")]
 
 evaluate = typer.Typer(help="Measure against labels or truth, by published definitions.", no_args_is_help=True)
 
@@ -26,6 +27,7 @@ def detect(
     weights: WeightsOption = "default",
     size: SizeOption = 256,
     flip: FlipOption = True,
+    turned: TurnedOption = False,
     backend: Annotated[
         str, typer.Option("--backend", help="What runs the network: auto, torch, onnxruntime or openvino.")
     ] = "auto",
@@ -36,7 +38,7 @@ def detect(
         from pipeline.config import DetectConfig, parse_section
         from pipeline.detect_images import detect_images
 
-        settings = {"weights": weights, "size_px": size, "flip": flip, "backend": backend}
+        settings = {"weights": weights, "size_px": size, "flip": flip, "turned": turned, "backend": backend}
         found = detect_images(inputs, out, draw, parse_section(DetectConfig, settings))
         speed = round(found.frames_per_s, 2)
         answer.values |= {"out": str(out), "files": found.done, "failed": found.failed, "frames_per_s": speed}
@@ -55,6 +57,7 @@ def evaluate_detector(
         int | None, typer.Option("--size", min=64, help="Long side of the network's image in px; default: as the weights say.")
     ] = None,
     flip: FlipOption = True,
+    turned: TurnedOption = False,
     held_out: Annotated[int, typer.Option("--held-out", min=0, help="Only this many photos kept out of training.")] = 0,
     failures: Annotated[
         Path | None, typer.Option("--failures", metavar="OUT.png|DIR", help="Draw the 30 people found worst.")
@@ -69,7 +72,7 @@ def evaluate_detector(
         from pipeline.failure_sheet import write_failures
 
         only = _held_out(folder, held_out) if held_out else None
-        options: dict[str, Any] = {"flip": flip} | ({"size_px": size} if size else {})
+        options: dict[str, Any] = {"flip": flip, "turned": turned} | ({"size_px": size} if size else {})
         report = evaluate_detector(load_detector(weights, "auto", **options), folder, only, progress=_say_photos)
         answer.values |= {"folder": str(folder), "weights": weights, **report.to_dict()}
         answer.show(*_detector_tables(report.to_dict()))

@@ -16,10 +16,10 @@ from models.grouping import GroupConfig, group
 from models.hourglass import STEM_STRIDE, HourglassConfig, StackedHourglass
 from models.letterbox import Letterbox, resampled
 from models.skeleton import TOPOLOGIES, Topology
+from models.turned import People, one_per_place, unturned
 from models.weights import WeightsError, load_tensors, weights_folder
 
 Array = NDArray[Any]
-People = tuple[Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class Detector:
     """A network with its decoder. `size_px`: longer side of the network's input; `flip`: average with the mirror image.
 
     scales: sizes of the input as shares of `size_px`. With several, heatmaps are averaged on the finest map and tags are read
-    from the coarsest input, where a person fits the network's view best (multi-scale test of Newell 2017).
+    from the coarsest input, where a person fits the network's view best (multi-scale test of Newell 2017). turned: look at
+    every image in four quarter turns, for people who lie or stand on their heads (`models.turned`); four times the cost.
     """
 
     network: StackedHourglass
@@ -36,6 +37,7 @@ class Detector:
     device: str = "cpu"
     size_px: int = 256
     flip: bool = False
+    turned: bool = False
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8
     grouping: GroupConfig = field(default_factory=lambda: GroupConfig(min_joints=4))
@@ -50,6 +52,16 @@ class Detector:
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or 0 in images.shape[1:]:
             raise ValueError(f"Detector.detect: expected images (B, H, W, 3) uint8 RGB, got {images.shape} {images.dtype}")
+        upright = self._found(images)
+        if not self.turned:
+            return upright
+        size_wh = (images.shape[2], images.shape[1])
+        turned = [self._found(np.ascontiguousarray(np.rot90(images, turns, axes=(1, 2)))) for turns in (1, 2, 3)]
+        back = [[(unturned(xy, k + 1, size_wh), *rest) for xy, *rest in found] for k, found in enumerate(turned)]
+        return [one_per_place(people) for people in zip(upright, *back, strict=True)]
+
+    def _found(self, images: Array) -> list[People]:
+        """People of images (B, H, W, 3) as they stand."""
         sizes = sorted(max(round(self.size_px * scale), 1) for scale in self.scales)
         stride = self.network.config.stride_px
         boxes = [Letterbox.fit((images.shape[2], images.shape[1]), size, stride) for size in sizes]
@@ -90,7 +102,7 @@ class Detector:
         return box.image_from_map(xy), score, tag
 
     def with_options(self, **options: Any) -> Detector:
-        """The same network with other `size_px`, `flip`, `scales`, `batch` or `grouping`."""
+        """The same network with other `size_px`, `flip`, `turned`, `scales`, `batch` or `grouping`."""
         return replace(self, **options)
 
 
@@ -98,7 +110,7 @@ def load_detector(weights: str | Path = "default", device: str = "cpu", *, backe
     """A detector from shipped weights ("default" or a name in data/weights) or from a .safetensors file.
 
     device: of torch, or "auto": a GPU when there is one. backend: auto | torch | onnxruntime | openvino, see `make_backend`.
-    options: `size_px`, `flip`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
+    options: `size_px`, `flip`, `turned`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
     Raises WeightsError for weights that are missing, tampered with, or of another topology, and BackendError.
     """
     network, about = load_network(weights)

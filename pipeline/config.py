@@ -71,6 +71,9 @@ class DetectConfig(Section):
     )
     size_px: int = Field(256, ge=64, description="long side of the image given to the network, in px")
     flip: bool = Field(True, description="average with the mirrored image")
+    turned: bool = Field(
+        False, description="look in four quarter turns, for people who lie or stand on their heads; 4 times the cost"
+    )
     min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as missing")
     min_joints: int = Field(5, ge=1, description="people with fewer joints are dropped")
     max_people: int = Field(10, ge=1, description="most people per image, best first")

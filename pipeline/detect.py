@@ -115,7 +115,7 @@ def detector_of(config: DetectConfig) -> FindsPeople:
     """The detector of the settings, on a GPU when there is one. Raises WeightsError and BackendError."""
     from models.detector import load_detector
 
-    options = {"size_px": config.size_px, "flip": config.flip, "batch": config.batch}
+    options = {"size_px": config.size_px, "flip": config.flip, "turned": config.turned, "batch": config.batch}
     return load_detector(config.weights, "auto", backend=config.backend, **options)
 
 
