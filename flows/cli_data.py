@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.terminal import JsonOption, PresetOption, SetOption, answering, new_table, rows_table, say
+from flows.terminal import Answer, JsonOption, PresetOption, SetOption, answering, new_table, rows_table, say
 
 WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped weights, or a .safetensors file.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, help="Long side of the image given to the network, in px.")]
@@ -114,19 +114,43 @@ def _say_photos(done: int, total: int) -> None:
 
 @evaluate.command("poses3d")
 def evaluate_poses3d(
-    session: Annotated[Path, typer.Argument(help="A session with truth/, as `posemill demo` makes it.")],
+    predicted: Annotated[
+        Path, typer.Argument(help="Skeletons (.parquet, .trc, .c3d, .json, or a folder of them); alone: a session with truth/.")
+    ],
+    truth: Annotated[Path | None, typer.Argument(help="The same people for sure: truth, or another tool's result.")] = None,
+    match: Annotated[
+        float, typer.Option("--match", min=0.001, help="The same person up to this mean joint distance, in m.")
+    ] = 0.5,
+    fps: Annotated[float | None, typer.Option("--fps", min=0.001, help="Frame rate of .trc, .c3d and .json.")] = None,
     settings: SetOption = [],  # noqa: B006
     preset: PresetOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """MPJPE and PA-MPJPE (mm) of a finished run against the truth, and the people missed."""
+    """MPJPE, PA-MPJPE (mm), PCP, people found, IDF1 and identity switches against truth or another tool's result."""
     with answering(as_json) as answer:
-        from pipeline.demo import compare_people
-        from pipeline.status import finished
+        if truth is None:
+            _against_own_truth(answer, predicted, preset, settings)
+            return
+        from pipeline.evaluate_poses3d import evaluate_poses3d
+        from pipeline.people3d import read_people
 
-        rows = compare_people(session / "truth", finished(session, ("calibrate", "reconstruct", "audit"), preset, settings))
-        answer.values |= {"session": str(session), "people": rows}
-        answer.show(rows_table(rows))
+        told = evaluate_poses3d(read_people(predicted, fps), read_people(truth, fps), match).to_dict()
+        answer.values |= {"predicted": str(predicted), "truth": str(truth), "match_m": match, **told}
+        single = {name: value for name, value in told.items() if not isinstance(value, list)}
+        answer.show(rows_table([{"figure": name, "value": value} for name, value in single.items()]))
+        answer.show(*(rows_table(told[name]) for name in ("per_joint", "per_limb", "per_person")))
+        if (told["recall"] or 0.0) < 0.1:
+            say(f"posemill: hardly anybody is within {match:g} m of the truth: are both in one world? Nothing is aligned")
+
+
+def _against_own_truth(answer: Answer, session: Path, preset: str, settings: list[str]) -> None:
+    """A finished session of the virtual studio against its truth/, in the world of the truth."""
+    from pipeline.demo import compare_people
+    from pipeline.status import finished
+
+    rows = compare_people(session / "truth", finished(session, ("calibrate", "reconstruct", "audit"), preset, settings))
+    answer.values |= {"session": str(session), "people": rows}
+    answer.show(rows_table(rows))
 
 
 @evaluate.command("calibration")
@@ -149,7 +173,9 @@ def evaluate_calibration(
 def export(
     session: Annotated[Path, typer.Argument(help="A session that was run.")],
     out: Annotated[Path, typer.Argument(help="New folder for the dataset.")],
-    kind: Annotated[str, typer.Option("--format", help="parquet (Hugging Face), coco or trc.")] = "parquet",
+    kind: Annotated[
+        str, typer.Option("--format", help="parquet (Hugging Face), coco, trc, c3d, bvh, json or html.")
+    ] = "parquet",
     name: Annotated[str, typer.Option("--name", help="Which dataset below export/.")] = "dataset",
     as_json: JsonOption = False,
 ) -> None:
@@ -157,9 +183,9 @@ def export(
     with answering(as_json) as answer:
         from pipeline.release import release
 
-        files = release(session, out, kind, name)
-        answer.values |= {"out": str(out), "format": kind, "files": files}
-        answer.show(f"{files} files in {out}")
+        made = release(session, out, kind, name)
+        answer.values |= {"out": str(out), "format": kind, "files": made.files, "notes": list(made.notes)}
+        answer.show(f"{made.files} files in {out}", *made.notes)
 
 
 def convert(

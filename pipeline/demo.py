@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from calibration.formats import load_rig
 from calibration.quality import compare_rigs
 from calibration.rig import Rig
 from calibration.transforms import Rigid, align
 from pipeline.evaluate import mpjpe, pa_mpjpe, share_found
+from pipeline.identities import assign, distances_m
 from pipeline.new_session import Request, new_session
 from pipeline.rigs import read_rig
 from pipeline.samples import keep_accepted
@@ -131,11 +131,5 @@ def people_error(name: str, skeletons: Sequence[Skeletons3D], truth: dict[int, A
 
 def match_people(pred: Array, truth: Array) -> list[tuple[Array, Array]]:
     """Pairs (J, 3), (J, 3) of skeletons (P, J, 3) and true people (Q, J, 3) that are the same person: the assignment of least
-    total distance (Kuhn 1955), without pairs further apart than SAME_PERSON_M."""
-    if not len(pred) or not len(truth):
-        return []
-    distance = np.linalg.norm(pred[:, None] - truth[None], axis=-1)
-    known = np.isfinite(distance)
-    mean = np.where(known, distance, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
-    cost = np.where(known.any(-1), mean, 1e3)
-    return [(pred[p], truth[q]) for p, q in zip(*linear_sum_assignment(cost), strict=True) if cost[p, q] <= SAME_PERSON_M]
+    total distance, without pairs further apart than SAME_PERSON_M."""
+    return [(pred[p], truth[q]) for p, q in assign(distances_m(pred, truth), SAME_PERSON_M)]

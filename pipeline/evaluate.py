@@ -267,3 +267,12 @@ def _share(right: NDArray[np.bool_], counts: NDArray[np.bool_]) -> float:
 
 def _share_per_column(right: NDArray[np.bool_], counts: NDArray[np.bool_]) -> Array:
     return np.array([_share(r, c) for r, c in zip(right.T, counts.T, strict=True)])
+
+
+def defined(value: Any) -> Any:
+    """Numbers that are not numbers as None, wherever they stand."""
+    if isinstance(value, dict):
+        return {name: defined(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [defined(each) for each in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

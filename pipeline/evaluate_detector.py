@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from models.photos import Person, Photo
 from models.skeleton import COCO17, Topology
 from pipeline.errors import InputError
-from pipeline.evaluate import pck
+from pipeline.evaluate import defined, pck
 from pipeline.joint_outcomes import Failure, joint_outcomes, outcome_shares, worst_people
 from pipeline.labelled_photos import Seen, has_torso, head_px, in_ignore_box, labelled_photos, owners, torso_px
 from pipeline.oks import oks_figures
@@ -76,7 +76,7 @@ class DetectorReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where a figure is not defined."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "failures"}
-        told: dict[str, Any] = _defined(plain | {"failures": [failure.to_dict() for failure in self.failures]})
+        told: dict[str, Any] = defined(plain | {"failures": [failure.to_dict() for failure in self.failures]})
         return told
 
 
@@ -240,12 +240,3 @@ def _named(per_joint: Array, topology: Topology) -> dict[str, float]:
 
 def _place(mean_pose: Array, box: Array) -> Array:
     return box[:2] + mean_pose * box[2:]
-
-
-def _defined(value: Any) -> Any:
-    """Numbers that are not numbers as None, wherever they stand."""
-    if isinstance(value, dict):
-        return {name: _defined(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_defined(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -3,48 +3,87 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.atomic import disk_error, fsync, remove
+from pipeline.bvh import write_bvh
+from pipeline.c3d import write_c3d
 from pipeline.errors import InputError
+from pipeline.trajectories_json import write_json
+from pipeline.trc import Trajectories, read_trc
+from pipeline.viewer import write_viewers
 
 # Format: what of export/<name>/ belongs to it.
-FORMATS = {"parquet": ("data", "README.md"), "coco": ("coco", "README.md"), "trc": ("trc", "README.md")}
+COPIED = {"parquet": "data", "coco": "coco", "trc": "trc"}
+# Format: what writes one person's trajectories in it, and says what is not as it was.
+WRITERS: dict[str, Callable[[Trajectories, Path], str]] = {"c3d": write_c3d, "bvh": write_bvh, "json": write_json}
+PAGE = "html"  # cameras and people of a clip on one page
+CARD = "README.md"
 
 
-def release(session: Path, out: Path, kind: str, name: str = "dataset") -> int:
-    """Copy a finished dataset of a session to the new folder `out`, in one format with its card; returns the number of files.
+@dataclass(frozen=True)
+class Released:
+    """What was handed out: number of files, and what a format could not keep, one note a file."""
+
+    files: int
+    notes: tuple[str, ...] = ()
+
+
+def release(session: Path, out: Path, kind: str, name: str = "dataset") -> Released:
+    """A finished dataset of a session as the new folder `out`, in one format with its card.
 
     It appears whole or not at all. Raises InputError for a format or dataset that is not there and for a folder in use.
     """
-    if kind not in FORMATS:
-        raise InputError(f"--format: expected one of {', '.join(FORMATS)}, got {kind!r}")
+    formats = (*COPIED, *WRITERS, PAGE)
+    if kind not in formats:
+        raise InputError(f"--format: expected one of {', '.join(formats)}, got {kind!r}")
+    dataset = _finished(session, name)
+    if out.exists():
+        raise InputError(f"{out}: expected a folder that is not there yet; a released dataset is never written over")
+    temporary = out.with_name(f".{out.name}.part")
+    try:
+        remove(temporary)
+        temporary.mkdir(parents=True)
+        notes = _fill(session, dataset, temporary, kind)
+        shutil.copy2(dataset / CARD, temporary / CARD)
+        for path in sorted(temporary.rglob("*")):
+            fsync(path)
+        temporary.replace(out)
+    except OSError as error:
+        raise disk_error(error, out) from error
+    finally:
+        remove(temporary)
+    return Released(sum(path.is_file() for path in out.rglob("*")), tuple(notes))
+
+
+def _finished(session: Path, name: str) -> Path:
     dataset = session / "export" / name
     if not dataset.with_name(f"{name}.json").is_file():
         known = sorted(path.stem for path in dataset.parent.glob("*.json"))
         raise InputError(
             f"{dataset}: no finished dataset (there are: {', '.join(known) or 'none'}); run `posemill run {session}`"
         )
-    if out.exists():
-        raise InputError(f"{out}: expected a folder that is not there yet; a released dataset is never written over")
-    temporary = out.with_name(f".{out.name}.part")
-    try:
-        _copy(dataset, temporary, FORMATS[kind])
-        temporary.replace(out)
-    except OSError as error:
-        raise disk_error(error, out) from error
-    finally:
-        remove(temporary)
-    return sum(path.is_file() for path in out.rglob("*"))
+    return dataset
 
 
-def _copy(dataset: Path, target: Path, parts: tuple[str, ...]) -> None:
-    remove(target)
-    target.mkdir(parents=True)
-    for part in parts:
-        if (dataset / part).is_dir():
-            shutil.copytree(dataset / part, target / part)
-        else:
-            shutil.copy2(dataset / part, target / part)
-    for path in sorted(target.rglob("*")):
-        fsync(path)
+def _fill(session: Path, dataset: Path, target: Path, kind: str) -> list[str]:
+    if kind in COPIED:
+        shutil.copytree(dataset / COPIED[kind], target / COPIED[kind])
+        return []
+    files = _trajectory_files(dataset)
+    return write_viewers(session, dataset, files, target / kind) if kind == PAGE else _converted(files, target / kind, kind)
+
+
+def _trajectory_files(dataset: Path) -> list[Path]:
+    """The trajectories of a finished dataset, a .trc for each person of each clip. Raises InputError without any."""
+    if not (files := sorted((dataset / "trc").glob("*.trc"))):
+        raise InputError(f"{dataset}: no skeleton was accepted, so there are no trajectories; see what the audit says of them")
+    return files
+
+
+def _converted(files: list[Path], target: Path, kind: str) -> list[str]:
+    target.mkdir()
+    told = [(file, WRITERS[kind](read_trc(file), target / f"{file.stem}.{kind}")) for file in files]
+    return [f"{file.stem}: {note}" for file, note in told if note]

@@ -98,3 +98,14 @@ def write_trc(trajectories: Trajectories, path: Path) -> None:
         for number, (t_ns, row) in enumerate(zip(trajectories.t_ns.tolist(), flat, strict=True), start=1)
     )
     write_atomically(path, "\n".join([*head, *body]) + "\n")
+
+
+def frames_by_rate(track: Trajectories) -> str:
+    """What a format that numbers frames loses of their times: "" when they are at the frame rate to a tenth of a frame."""
+    frames = np.arange(len(track.t_ns)) * 1e9 / track.rate_fps
+    off_ns = np.abs(track.t_ns - track.t_ns[:1] - frames).max(initial=0.0)
+    return (
+        ""
+        if off_ns * track.rate_fps < 1e8
+        else f"frames are up to {off_ns / 1e6:.0f} ms off their {track.rate_fps:g} per second"
+    )
