@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.errors import CalibrationError
+from calibration.lens import distort, undistort_brown
 from calibration.transforms import Rigid
 
 Array = NDArray[np.float64]
@@ -79,15 +80,23 @@ class Camera:
         return xy_px
 
     def _distort(self, cam_m: Array) -> Array:
-        project = cv2.fisheye.projectPoints if self.lens == "fisheye" else cv2.projectPoints
-        xy_px = project(cam_m[:, None], np.zeros(3), np.zeros(3), self.K, self.dist)[0]
-        return np.asarray(xy_px, dtype=np.float64).reshape(-1, 2)
+        X, Y, Z = cam_m.T
+        x, y = distort(X / Z, Y / Z, self.dist, self.lens)
+        return np.stack([self.K[0, 0] * x + self.K[0, 2], self.K[1, 1] * y + self.K[1, 2]], axis=1)
 
     def undistort(self, xy_px: ArrayLike) -> Array:
         """Distorted pixels (N, 2) to normalised image coordinates (N, 2): x/z, y/z in the camera frame; NaN stays NaN."""
         px = np.asarray(xy_px, dtype=np.float64).reshape(-1, 2)
         out = np.full(px.shape, np.nan)
-        seen = np.isfinite(px).all(1)
+        seen = np.isfinite(px[:, 0]) & np.isfinite(px[:, 1])
+        if self.lens == "brown" and self.K[0, 1] == 0.0:
+            u, v = (px[:, 0] - self.K[0, 2]) / self.K[0, 0], (px[:, 1] - self.K[1, 2]) / self.K[1, 1]
+            x, y, found = undistort_brown(u, v, self.dist)
+            out[:, 0], out[:, 1] = x, y
+            if found.all():
+                return out
+            out[~found] = np.nan
+            seen &= ~found
         if seen.any():
             # 1e-12 and 50 steps: OpenCV's default of five steps leaves up to 0.1 px at the corners of a wide lens.
             stop = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 50, 1e-12)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration import symmetric
 from calibration.camera import Camera
-from calibration.lens import distort
+from calibration.lens import distort_with_slopes
 from calibration.rig import Rig
-from calibration.triangulate import Points3D, views_used
+from calibration.triangulate import Points3D, blocks, views_used
 
 Array = NDArray[np.float64]
 
 ROUNDS = 2  # Gauss-Newton from the linear solution: a third step moves no point by more than 5 um at 10 px noise
-STEP = 1e-6  # of the numerical lens derivative, in normalised image coordinates
+SINGULAR = 2.7e-11  # det / (trace / 3)^3 below which a point's information has no inverse
 
 
 def refine_points(
@@ -28,64 +29,74 @@ def refine_points(
     """
     xy, w = views_used(rig, xy_px, weight)
     w = w if points.used is None else np.where(points.used, w, 0.0)
-    xyz_m = points.xyz_m
+    parts = [_refined(rig, xy[:, cut], w[:, cut], points.xyz_m[cut], noise_px) for cut in blocks(xy.shape[1])]
+    if not parts:
+        return Points3D(points.xyz_m, points.error_px, points.n_views, np.zeros((0, 3, 3)), points.used)
+    xyz_m, error_px, covariance_m2 = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Points3D(xyz_m, error_px, points.n_views, covariance_m2, points.used)
+
+
+def _refined(rig: Rig, xy_px: Array, weight: Array, linear_m: Array, noise_px: float) -> tuple[Array, Array, Array]:
+    """Points (N, 3), mean errors (N,) px and covariances (N, 3, 3) of a block."""
+    before = at = _Fit(rig, xy_px, weight, linear_m)
     for _ in range(ROUNDS):
-        information, gradient, _ = _normal_equations(rig, xy, w, xyz_m)
-        xyz_m = xyz_m + np.einsum("nij,nj->ni", invert_information(information), gradient)
-    before, after = _cost(rig, xy, w, points.xyz_m), _cost(rig, xy, w, xyz_m)
-    xyz_m = np.where((after <= before)[:, None], xyz_m, points.xyz_m)
-    information, _, error = _normal_equations(rig, xy, w, xyz_m)
-    error_px = np.where(w > 0, error, 0.0).sum(0) / np.maximum((w > 0).sum(0), 1)
-    known = np.asarray(np.isfinite(points.xyz_m).all(1))
-    covariance_m2 = np.where(known[:, None, None], invert_information(information) * noise_px**2, np.nan)
-    return Points3D(xyz_m, np.where(known, error_px, np.nan), points.n_views, covariance_m2, points.used)
+        at = _Fit(rig, xy_px, weight, at.stepped_m())
+    worse = np.flatnonzero(~(at.cost <= before.cost))  # True for NaN
+    at.put(worse, before)
+    covariance_m2 = symmetric.full(symmetric.inverse(at.information, SINGULAR)) * noise_px**2
+    return at.xyz_m, np.where(np.isnan(at.xyz_m[:, 0]), np.nan, at.error_px), covariance_m2
 
 
-def _normal_equations(rig: Rig, xy_px: Array, weight: Array, xyz_m: Array) -> tuple[Array, Array, Array]:
-    """Information (N, 3, 3) per px^2, gradient (N, 3) and reprojection errors (C, N) px."""
-    information, gradient, errors = np.zeros((len(xyz_m), 3, 3)), np.zeros_like(xyz_m), []
-    for camera, xy, w in zip(rig.cameras, xy_px, weight, strict=True):
-        projected, jacobian = _project(camera, xyz_m)
-        residual = np.where((w > 0)[:, None], xy - projected, 0.0)
-        jacobian = jacobian * w[:, None, None]
-        information += np.einsum("nki,nkj->nij", jacobian, jacobian)
-        gradient += np.einsum("nki,nk->ni", jacobian, residual * w[:, None])
-        errors.append(np.linalg.norm(residual, axis=1))
-    return information, gradient, np.stack(errors)
+class _Fit:
+    """Least squares at points (N, 3): information (6, N) per px^2, gradient (3, N), cost (N,) px^2, mean error_px (N,)."""
+
+    def __init__(self, rig: Rig, xy_px: Array, weight: Array, xyz_m: Array) -> None:
+        n = len(xyz_m)
+        self.xyz_m, self.information, self.gradient = xyz_m, np.zeros((6, n)), np.zeros((3, n))
+        self.cost, total_px = np.zeros(n), np.zeros(n)
+        for camera, xy, w in zip(rig.cameras, xy_px, weight, strict=True):
+            off, rows = _project(camera, xyz_m, xy)
+            used = w > 0
+            off = np.where(used, off, 0.0)
+            weighed = off * w
+            self.cost += (weighed * weighed).sum(0)
+            total_px += np.sqrt((off * off).sum(0))
+            for residual, row in zip(weighed, rows, strict=True):
+                self._add(residual, np.where(used, row, 0.0) * w)
+        self.error_px = total_px / np.maximum((weight > 0).sum(0), 1)
+
+    def _add(self, residual: Array, row: Array) -> None:
+        self.gradient += row * residual
+        for k, (a, b) in enumerate(zip(*np.triu_indices(3), strict=True)):
+            self.information[k] += row[a] * row[b]
+
+    def stepped_m(self) -> Array:
+        """The points one Gauss-Newton step on."""
+        return self.xyz_m + symmetric.times(symmetric.inverse(self.information, SINGULAR), self.gradient).T
+
+    def put(self, index: NDArray[np.intp], other: _Fit) -> None:
+        """The fit of the points `index` as in another."""
+        self.xyz_m[index], self.error_px[index] = other.xyz_m[index], other.error_px[index]
+        self.information[:, index] = other.information[:, index]
 
 
-def _cost(rig: Rig, xy_px: Array, weight: Array, xyz_m: Array) -> Array:
-    """(N,) weighted squared error in px^2."""
-    return (weight**2 * _normal_equations(rig, xy_px, weight, xyz_m)[2] ** 2).sum(0)
-
-
-def _project(camera: Camera, xyz_m: Array) -> tuple[Array, Array]:
-    """Distorted px (N, 2) and their derivative (N, 2, 3) by the world point."""
-    R = camera.cam_from_world.R
-    X, Y, Z = camera.cam_from_world.apply(xyz_m).T
-    Z = np.where(Z > 1e-9, Z, np.nan)
-    x, y = X / Z, Y / Z
-    u, v = distort(x, y, camera.dist, camera.lens)
-    ux, vx = (np.subtract(*pair) / (2 * STEP) for pair in _beside(camera, x, y, STEP, 0.0))
-    uy, vy = (np.subtract(*pair) / (2 * STEP) for pair in _beside(camera, x, y, 0.0, STEP))
-    fx, fy = camera.K[0, 0], camera.K[1, 1]
-    dx = (R[0] - x[:, None] * R[2]) / Z[:, None]
-    dy = (R[1] - y[:, None] * R[2]) / Z[:, None]
-    rows = (fx * (ux[:, None] * dx + uy[:, None] * dy), fy * (vx[:, None] * dx + vy[:, None] * dy))
-    return np.stack([fx * u + camera.K[0, 2], fy * v + camera.K[1, 2]], 1), np.stack(rows, 1)
-
-
-def _beside(camera: Camera, x: Array, y: Array, dx: float, dy: float) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """((u plus, u minus), (v plus, v minus)) of the lens a step to either side."""
-    plus = distort(x + dx, y + dy, camera.dist, camera.lens)
-    minus = distort(x - dx, y - dy, camera.dist, camera.lens)
-    return (plus[0], minus[0]), (plus[1], minus[1])
+def _project(camera: Camera, xyz_m: Array, xy_px: Array) -> tuple[Array, Array]:
+    """Residuals (2, N) of distorted pixels xy_px (N, 2) and the derivatives (2, 3, N) of the pixels by the world point."""
+    R, K = camera.cam_from_world.R, camera.K
+    X, Y, Z = R @ xyz_m.T + camera.cam_from_world.t[:, None]
+    inverse = 1.0 / np.where(Z > 1e-9, Z, np.nan)
+    x, y = X * inverse, Y * inverse
+    u, v, *slopes = distort_with_slopes(x, y, camera.dist, camera.lens)
+    ux, uy, vy = (slope * inverse for slope in slopes)
+    off = np.stack([xy_px[:, 0] - K[0, 2] - K[0, 0] * u, xy_px[:, 1] - K[1, 2] - K[1, 1] * v])
+    rows = np.empty((2, 3, len(xyz_m)))
+    for k in range(3):
+        dx, dy = R[0, k] - x * R[2, k], R[1, k] - y * R[2, k]
+        rows[0, k], rows[1, k] = K[0, 0] * (ux * dx + uy * dy), K[1, 1] * (uy * dx + vy * dy)
+    return off, rows
 
 
 def invert_information(information: Array) -> Array:
     """Inverses of (N, 3, 3); NaN for one that is singular or not finite."""
-    scale = np.trace(information, axis1=1, axis2=2)
-    good = np.isfinite(information).all((1, 2)) & (np.linalg.det(information) > 1e-12 * scale**3)
-    out = np.full_like(information, np.nan)
-    out[good] = np.linalg.inv(information[good])
-    return out
+    rows, columns = np.triu_indices(3)
+    return symmetric.full(symmetric.inverse(information[:, rows, columns].T, SINGULAR))

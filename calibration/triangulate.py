@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration import symmetric
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.lens import distort
@@ -25,6 +26,7 @@ PARALLEL = 1e-9
 ALL_PAIRS_UP_TO = 10
 # Reprojection error of one view above which it is in conflict with the others: Pose2Sim's figure for full-HD footage.
 THRESHOLD_PX = 20.0
+EVERY = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ def triangulate(rig: Rig, xy_px: ArrayLike, weight: ArrayLike | None = None) -> 
     Raises CalibrationError when the shapes do not fit the rig.
     """
     xy, w = views_used(rig, xy_px, weight)
-    parts = [_triangulate_block(_Block(rig, xy[:, cut], w[:, cut])) for cut in _blocks(xy.shape[1])]
+    equations = _Equations(rig)
+    parts = [_triangulate_block(_Block(equations, xy[:, cut], w[:, cut])) for cut in blocks(xy.shape[1])]
     return _joined(parts, len(rig))
 
 
@@ -67,7 +70,8 @@ def triangulate_robust(
     if not threshold_px > 0:
         raise CalibrationError(f"triangulate_robust: threshold_px must be positive, got {threshold_px}")
     xy, w = views_used(rig, xy_px, weight)
-    parts = [_robust_block(_Block(rig, xy[:, cut], w[:, cut]), threshold_px) for cut in _blocks(xy.shape[1])]
+    equations = _Equations(rig)
+    parts = [_robust_block(_Block(equations, xy[:, cut], w[:, cut]), threshold_px) for cut in blocks(xy.shape[1])]
     return _joined(parts, len(rig))
 
 
@@ -85,7 +89,8 @@ def views_used(rig: Rig, xy_px: ArrayLike, weight: ArrayLike | None) -> tuple[Ar
     return xy, np.where(seen, w, 0.0)
 
 
-def _blocks(n: int) -> Iterator[slice]:
+def blocks(n: int) -> Iterator[slice]:
+    """Cuts of N points that are handled at once."""
     return (slice(start, start + BLOCK) for start in range(0, n, BLOCK))
 
 
@@ -102,49 +107,66 @@ def _joined(parts: list[Points3D], n_cameras: int) -> Points3D:
     )
 
 
+class _Equations:
+    """What a rig's normal equations are made with: their origin, and basis (10, C, 4), by which they are a linear function of
+    each view's `_Block.moments`, so that any choice of views is one matrix product."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.cameras, self.origin_m = rig.cameras, _origin_m(rig)
+        self.basis = np.stack([_basis(camera, self.origin_m) for camera in rig.cameras], axis=1)
+
+
 class _Block:
-    """A block of points seen by a rig: ideal normalised coordinates, weights, and each view's share of the normal equations."""
+    """A block of points: pixels (C, N, 2), weights (C, N) and moments (C, 4, N): w^2 (1, x, y, fx^2 x^2 + fy^2 y^2) of the
+    ideal normalised coordinates. The equations are the upper triangle of sum w^2 r r^T, rows r = f (P_i - x_i P_2)."""
 
-    def __init__(self, rig: Rig, xy_px: Array, weight: Array) -> None:
-        self.rig, self.xy_px, self.weight = rig, xy_px, weight
-        self.origin_m = _origin_m(rig)
-        ideal = np.stack([camera.undistort(xy) for camera, xy in zip(rig.cameras, xy_px, strict=True)])
-        # A lens polynomial that does not converge gives no ray: that view is not used.
-        self.weight = np.where(np.isfinite(ideal).all(-1), weight, 0.0)
-        self.ideal = np.where((self.weight > 0)[..., None], ideal, 0.0)
-        self.normal = np.stack([self._normal(c) for c in range(len(rig))])  # (C, N, 10)
+    def __init__(self, equations: _Equations, xy_px: Array, weight: Array) -> None:
+        self.equations, self.cameras, self.xy_px = equations, equations.cameras, xy_px
+        self.weight = np.empty_like(weight)
+        self.moments = np.empty((len(weight), 4, weight.shape[1]))
+        for c, camera in enumerate(self.cameras):
+            x, y = camera.undistort(xy_px[c]).T
+            # A lens polynomial that does not converge gives no ray: that view is not used.
+            self.weight[c] = np.where(np.isfinite(x) & np.isfinite(y), weight[c], 0.0)
+            used = self.weight[c] > 0
+            self._fill(c, np.where(used, x, 0.0), np.where(used, y, 0.0))
 
-    def _normal(self, c: int) -> Array:
-        """(N, 10) upper triangle of sum w^2 r r^T, rows r = f (P_i - x_i P_2) of a view: one small matrix product."""
-        camera = self.rig.cameras[c]
-        P = camera.cam_from_world.matrix[:3].copy()
-        P[:, 3] += P[:, :3] @ self.origin_m
-        fx2, fy2 = camera.K[0, 0] ** 2, camera.K[1, 1] ** 2
-        upper = np.triu_indices(4)
-        products = np.einsum("ia,jb->ijab", P, P)[..., upper[0], upper[1]]  # (3, 3, 10)
-        swapped = products + np.transpose(products, (1, 0, 2))
-        basis = np.stack(
-            [fx2 * products[0, 0] + fy2 * products[1, 1], -fx2 * swapped[0, 2], -fy2 * swapped[1, 2], products[2, 2]]
-        )
-        x, y, w2 = self.ideal[c, :, 0], self.ideal[c, :, 1], self.weight[c] ** 2
-        return np.stack([w2, w2 * x, w2 * y, w2 * (fx2 * x * x + fy2 * y * y)], axis=1) @ basis
+    def _fill(self, c: int, x: Array, y: Array) -> None:
+        K, w2 = self.cameras[c].K, self.weight[c] ** 2
+        one, by_x, by_y, squares = self.moments[c]
+        one[:], by_x[:], by_y[:] = w2, w2 * x, w2 * y
+        squares[:] = K[0, 0] ** 2 * by_x * x + K[1, 1] ** 2 * by_y * y
 
-    def solve(self, normal: Array) -> Array:
-        """(N, 10) summed normal equations to world points (N, 3) in metres; NaN where rays do not meet."""
-        return _least_homogeneous(normal) + self.origin_m
+    def solve(self, views: slice | list[int] = EVERY, agreeing: NDArray[np.bool_] | None = None) -> Array:
+        """World points (N, 3) in metres by the views, or by the `agreeing` (C, N) among them; NaN where rays do not meet."""
+        moments = self.moments[views] if agreeing is None else self.moments * agreeing[:, None]
+        basis = self.equations.basis[:, views].reshape(10, -1)
+        normal = basis @ moments.reshape(basis.shape[1], moments.shape[2])
+        return symmetric.least_homogeneous(normal, PARALLEL).T + self.equations.origin_m
 
     def take(self, index: NDArray[np.intp]) -> _Block:
         """The block of the points `index`."""
         part = object.__new__(_Block)
-        part.rig, part.origin_m = self.rig, self.origin_m
-        part.xy_px, part.weight, part.ideal = self.xy_px[:, index], self.weight[:, index], self.ideal[:, index]
-        part.normal = self.normal[:, index]
+        part.equations, part.cameras = self.equations, self.cameras
+        part.xy_px, part.weight, part.moments = self.xy_px[:, index], self.weight[:, index], self.moments[..., index]
         return part
 
     def error_px(self, xyz_m: Array) -> Array:
         """(C, N) reprojection error in distorted pixels; infinite behind a camera and where the point is NaN; NaN unseen."""
-        error = np.stack([_error_px(c, p, xyz_m) for c, p in zip(self.rig.cameras, self.xy_px, strict=True)])
+        error = np.stack([_error_px(c, p, xyz_m) for c, p in zip(self.cameras, self.xy_px, strict=True)])
         return np.where(self.weight > 0, error, np.nan)
+
+
+def _basis(camera: Camera, origin_m: Array) -> Array:
+    """(10, 4) from a view's moments to the upper triangle of its normal equations."""
+    P = camera.cam_from_world.matrix[:3].copy()
+    P[:, 3] += P[:, :3] @ origin_m
+    fx2, fy2 = camera.K[0, 0] ** 2, camera.K[1, 1] ** 2
+    upper = np.triu_indices(4)
+    products = np.einsum("ia,jb->ijab", P, P)[..., upper[0], upper[1]]  # (3, 3, 10)
+    swapped = products + np.transpose(products, (1, 0, 2))
+    rows = (fx2 * products[0, 0] + fy2 * products[1, 1], -fx2 * swapped[0, 2], -fy2 * swapped[1, 2], products[2, 2])
+    return np.stack(rows, axis=1)
 
 
 def _origin_m(rig: Rig) -> Array:
@@ -156,43 +178,6 @@ def _origin_m(rig: Rig) -> Array:
     middle = centres.mean(0)
     spread = np.linalg.norm(centres - middle, axis=1).max()
     return middle if np.linalg.norm(middle) > 10.0 * spread else np.zeros(3)
-
-
-def _least_homogeneous(normal: Array) -> Array:
-    """Points (N, 3) that minimise v' M v / v' v, v = (x, 1), for upper triangles (N, 10) of M.
-
-    NaN where M's 3x3 block is singular. M v = s v splits into (A - s I) x = -b: the inhomogeneous solution gives s as its
-    Rayleigh quotient, and two more closed-form 3x3 solves reach the smallest singular vector to rounding (the iteration
-    converges cubically).
-    """
-    A, b, c = normal[:, [0, 1, 2, 4, 5, 7]], normal[:, [3, 6, 8]], normal[:, 9]
-    with np.errstate(all="ignore"):
-        x = _solve_symmetric(A, b, np.zeros(len(c)))
-        for _ in range(2):
-            shifted = _solve_symmetric(A, b, _rayleigh(A, b, c, x))
-            x = np.where(np.isfinite(shifted), shifted, x)  # gross outliers can push the shift past A's own spectrum
-    return x
-
-
-def _rayleigh(A: Array, b: Array, c: Array, x: Array) -> Array:
-    x0, x1, x2 = x.T
-    square = A[:, 0] * x0 * x0 + A[:, 3] * x1 * x1 + A[:, 5] * x2 * x2
-    cross = A[:, 1] * x0 * x1 + A[:, 2] * x0 * x2 + A[:, 4] * x1 * x2
-    return (square + 2.0 * (cross + b[:, 0] * x0 + b[:, 1] * x1 + b[:, 2] * x2) + c) / (1.0 + (x * x).sum(1))
-
-
-def _solve_symmetric(A: Array, b: Array, shift: Array) -> Array:
-    """x of (A - shift I) x = -b by cofactors, for A (N, 6) = xx xy xz yy yz zz; NaN where A has no full rank."""
-    xx, xy, xz, yy, yz, zz = A.T
-    scale = (xx + yy + zz) / 3.0
-    xx, yy, zz = xx - shift, yy - shift, zz - shift
-    c0, c1, c2 = yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy
-    d1, d2, e2 = xx * zz - xz * xz, xy * xz - xx * yz, xx * yy - xy * xy
-    det = xx * c0 + xy * c1 + xz * c2
-    inverse = np.where(det > PARALLEL * scale**3, -1.0 / det, np.nan)
-    b0, b1, b2 = b.T
-    rows = (c0 * b0 + c1 * b1 + c2 * b2, c1 * b0 + d1 * b1 + d2 * b2, c2 * b0 + d2 * b1 + e2 * b2)
-    return np.stack(rows, axis=1) * inverse[:, None]
 
 
 def _error_px(camera: Camera, xy_px: Array, xyz_m: Array) -> Array:
@@ -208,7 +193,7 @@ def _error_px(camera: Camera, xy_px: Array, xyz_m: Array) -> Array:
 
 
 def _triangulate_block(block: _Block) -> Points3D:
-    return _finish(block, block.solve(block.normal.sum(0)), block.weight > 0)
+    return _finish(block, block.solve(), block.weight > 0)
 
 
 def _finish(block: _Block, xyz_m: Array, used: NDArray[np.bool_]) -> Points3D:
@@ -221,13 +206,13 @@ def _finish(block: _Block, xyz_m: Array, used: NDArray[np.bool_]) -> Points3D:
 
 def _robust_block(block: _Block, threshold_px: float) -> Points3D:
     used = block.weight > 0
-    xyz_m = block.solve(block.normal.sum(0))
+    xyz_m = block.solve()
     conflict = np.flatnonzero((used & ~(block.error_px(xyz_m) <= threshold_px)).any(0) & (used.sum(0) >= 2))
     if len(conflict):
         part = block.take(conflict)
         agreeing = _consensus(part, xyz_m[conflict], threshold_px)
         used[:, conflict] = agreeing
-        xyz_m[conflict] = part.solve(np.where(agreeing[..., None], part.normal, 0.0).sum(0))
+        xyz_m[conflict] = part.solve(agreeing=agreeing)
     return _finish(block, xyz_m, used)
 
 
@@ -236,7 +221,7 @@ def _consensus(block: _Block, first_m: Array, threshold_px: float) -> NDArray[np
     best_m = _best_proposal(block, first_m, threshold_px)
     agreeing = block.error_px(best_m) <= threshold_px
     for _ in range(2):  # a fit to the agreeing views can win a view back, or lose one
-        fit_m = block.solve(np.where(agreeing[..., None], block.normal, 0.0).sum(0))
+        fit_m = block.solve(agreeing=agreeing)
         refined = block.error_px(fit_m) <= threshold_px
         better = refined.sum(0) >= np.maximum(agreeing.sum(0), 2)
         agreeing = np.where(better, refined, agreeing)
@@ -246,7 +231,7 @@ def _consensus(block: _Block, first_m: Array, threshold_px: float) -> NDArray[np
 def _best_proposal(block: _Block, first_m: Array, threshold_px: float) -> Array:
     """(N, 3) the proposal of least truncated cost: the fit to all views first, then a pair of views at a time."""
     best_m, best = first_m.copy(), _cost(block, first_m, threshold_px)
-    few, rest = _pairs(len(block.rig))
+    few, rest = _pairs(len(block.cameras))
     for i, j in few:
         _improve(block, np.arange(len(best)), i, j, threshold_px, best_m, best)
     # A point whose few views form no pair of the short list tries the others.
@@ -257,13 +242,21 @@ def _best_proposal(block: _Block, first_m: Array, threshold_px: float) -> Array:
 
 
 def _improve(block: _Block, index: NDArray[np.intp], i: int, j: int, threshold_px: float, best_m: Array, best: Array) -> None:
-    """Replace, in place, the best proposals of the points `index` that views i and j better."""
+    """Replace, in place, the best proposals of the points `index` that views i and j better.
+
+    A pair whose own views conflict over its point is no hypothesis: most pairs with a wrong view end there, unseen by the rest.
+    """
     index = index[(block.weight[i, index] > 0) & (block.weight[j, index] > 0)]
     if not len(index):
         return
     part = block if len(index) == len(best) else block.take(index)
-    xyz_m = part.solve(part.normal[i] + part.normal[j])
-    cost = _cost(part, xyz_m, threshold_px)
+    xyz_m = part.solve([i, j])
+    near = np.ones(len(index), dtype=bool)
+    for c in (i, j):
+        near &= _error_px(block.cameras[c], part.xy_px[c], xyz_m) <= threshold_px
+    near_at = np.flatnonzero(near)
+    index, xyz_m = index[near_at], xyz_m[near_at]
+    cost = _cost(part.take(near_at), xyz_m, threshold_px)
     won = cost < best[index]
     best_m[index[won]], best[index[won]] = xyz_m[won], cost[won]
 

@@ -33,8 +33,9 @@ def sees(camera: Camera, xyz_m: ArrayLike) -> Mask:
     return np.asarray(off < SAME_RAY, dtype=np.bool_)
 
 
-def point_covariance(rig: Rig, xyz_m: ArrayLike, noise_px: float = 1.0) -> Array:
-    """Covariance (N, 3, 3) in m^2 of least-squares points at xyz_m (N, 3) world, seen by every camera whose frame holds them.
+def point_covariance(rig: Rig, xyz_m: ArrayLike, noise_px: float = 1.0, used: Mask | None = None) -> Array:
+    """Covariance (N, 3, 3) in m^2 of least-squares points at xyz_m (N, 3) world, seen by every camera whose frame holds them,
+    or by those that `used` (C, N) tells.
 
     noise_px is 1 sigma of one pixel coordinate of a detection; it gives the inverse Fisher information. To it comes
     G Sigma G^T of `rig.covariance`, where G is the derivative of the least-squares point by the camera poses (implicit
@@ -45,7 +46,7 @@ def point_covariance(rig: Rig, xyz_m: ArrayLike, noise_px: float = 1.0) -> Array
     """
     width = 6 * len(rig)
     known = np.zeros((width, width)) if rig.covariance is None else rig.covariance
-    return _propagated(rig, _points(xyz_m), noise_px, known, _by_pose)
+    return _propagated(rig, _points(xyz_m), noise_px, known, _by_pose, used)
 
 
 def joint_point_covariance(rig: Rig, xyz_m: ArrayLike, joint_covariance: Array, noise_px: float = 1.0) -> Array:
@@ -82,14 +83,16 @@ def worst_sigma_m(covariance_m2: Array) -> Array:
 Derivative = Callable[[Camera, Array, int], Array]
 
 
-def _propagated(rig: Rig, xyz_m: Array, noise_px: float, covariance: Array, derivative: Derivative) -> Array:
+def _propagated(
+    rig: Rig, xyz_m: Array, noise_px: float, covariance: Array, derivative: Derivative, used: Mask | None = None
+) -> Array:
     """Noise of the detections and covariance of the unknowns, as many for every camera, carried to the points (N, 3, 3)."""
     width = len(covariance) // len(rig)
     information = np.zeros((len(xyz_m), 3, 3))
     coupling = np.zeros((len(xyz_m), 3, len(covariance)))
     views = np.zeros(len(xyz_m), dtype=np.int64)
     for index, camera in enumerate(rig.cameras):
-        seen = np.flatnonzero(sees(camera, xyz_m))
+        seen = np.flatnonzero(sees(camera, xyz_m) if used is None else used[index])
         if seen.size:
             by_point = (_table(camera, xyz_m[seen])[1] @ camera.cam_from_world.R).transpose(0, 2, 1)
             information[seen] += by_point @ by_point.transpose(0, 2, 1)

@@ -99,8 +99,10 @@ def _propose(rig: Rig, views: Views, a: int, b: int, match_px: float, topology: 
     for c, camera in enumerate(rig.cameras):
         if c not in (a, b):
             expected_px = camera.project(xyz_m).reshape(*xyz_m.shape[:2], 2)
-            off_px = np.linalg.norm(views.xy_px[f, c] - expected_px[:, None], axis=-1)  # (H, P, J)
-            support[:, c] = 1.0 - _mean_error(off_px, np.isfinite(views.xy_px[f, c, ..., 0]), match_px) / match_px
+            seen_px = views.xy_px[:, c]
+            off_x, off_y = (seen_px[f, ..., k] - expected_px[:, None, :, k] for k in (0, 1))
+            off_px = np.sqrt(off_x * off_x + off_y * off_y)  # (H, P, J)
+            support[:, c] = 1.0 - _mean_error(off_px, np.isfinite(seen_px[..., 0])[f], match_px) / match_px
     rows = np.arange(len(f))
     support[rows, a, p] = support[rows, b, q] = 1.0 - cost_px / match_px
     support[..., people:] -= MIRROR_COST

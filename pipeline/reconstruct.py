@@ -7,10 +7,12 @@ from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from calibration.rig import Rig
 from calibration.triangulate import triangulate_robust
+from calibration.uncertainty import point_covariance
 from pipeline.association import Views, Whole, associate, pack, with_mirrored
 from pipeline.bumps import Instant, bump_figures, clip_bumps
 from pipeline.clip_rig import clip_rig
@@ -20,7 +22,7 @@ from pipeline.store import Ref, Store
 from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows, write_rows
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
-VERSION = "4"
+VERSION = "5"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 # Instants handled at once: enough to fill numpy's loops, few enough that memory does not grow with the recording.
@@ -31,7 +33,8 @@ def reconstruct(rig: Rig, instants: Iterable[Instant], config: ReconstructConfig
     """Skeletons in world metres for every instant, in the order given; people seen by fewer than two views are left out.
 
     instants: (t_ns, poses of each camera in rig order) in time order. error_px is the mean reprojection error over the views
-    used, score their mean detection score. Identities count from 0 and are kept through gaps of up to max_gap_ms.
+    used, score their mean detection score, covariance_m2 comes from the noise of the detections and from the rig's covariance
+    together. Identities count from 0 and are kept through gaps of up to max_gap_ms.
     """
     tracker = _Tracker(config)
     stream = iter(instants)
@@ -55,12 +58,34 @@ def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig) ->
     mean_score = np.where(known, (total / np.maximum(points.n_views, 1)).reshape(known.shape), 0.0)
     error_px = np.where(known, points.error_px.reshape(known.shape), np.nan)
     n_views = np.where(known, points.n_views.reshape(known.shape), 0)
+    covariance_m2 = _covariance_m2(rig, xyz_m, error_px, n_views, used)
     enough = known.sum(1) >= config.min_joints
     made = []
     for f, (t_ns, _) in enumerate(chunk):
         mine = (instant == f) & enough
-        made.append(Skeletons3D(t_ns, np.arange(mine.sum()), xyz_m[mine], mean_score[mine], error_px[mine], n_views[mine]))
+        figures = (values[mine] for values in (xyz_m, mean_score, error_px, n_views, covariance_m2))
+        made.append(Skeletons3D(t_ns, np.arange(mine.sum()), *figures))
     return made
+
+
+def _covariance_m2(rig: Rig, xyz_m: Array, error_px: Array, n_views: Whole, used: NDArray[np.bool_]) -> Array:
+    """(G, J, 3, 3) of joints (G, J, 3) by the views that made them; NaN for a joint that is not known."""
+    out = np.full((*xyz_m.shape, 3), np.nan)
+    known = np.isfinite(xyz_m).all(-1)
+    if known.any():
+        noise_px = _noise_px(error_px[known], n_views[known])
+        out[known] = point_covariance(rig, xyz_m[known], noise_px, used[:, known.ravel()])
+    return out
+
+
+def _noise_px(error_px: Array, n_views: Whole) -> float:
+    """1 sigma of one coordinate of a detection, by what the joints' mean errors (N,) in px leave of it.
+
+    The error of a view is a Rayleigh variable, whose mean is sigma sqrt(pi / 2), and a point fitted to C views takes up 3 of
+    their 2 C coordinates.
+    """
+    left = np.sqrt((2.0 * n_views - 3.0) / (2.0 * n_views))
+    return float(error_px.sum() / (np.sqrt(np.pi / 2.0) * left).sum())
 
 
 def thresholds_px(rig: Rig, config: ReconstructConfig) -> tuple[float, float]:
@@ -98,8 +123,9 @@ class _Tracker:
             self.next += 1
         self.last.update({int(who): (found.t_ns, found.xyz_m[row]) for row, who in enumerate(person)})
         order = np.argsort(person)
-        xyz_m, score = found.xyz_m[order], found.score[order]
-        return Skeletons3D(found.t_ns, person[order], xyz_m, score, found.error_px[order], found.n_views[order])
+        covariance_m2 = None if found.covariance_m2 is None else found.covariance_m2[order]
+        figures = (found.xyz_m[order], found.score[order], found.error_px[order], found.n_views[order], covariance_m2)
+        return Skeletons3D(found.t_ns, person[order], *figures)
 
     def _match(self, found: Skeletons3D) -> Whole:
         """(P,) identities, -1 for people who were not there before."""

@@ -156,6 +156,17 @@ def test_half_of_many_views_wrong_still_gives_the_point() -> None:
     assert (points.n_views >= 6).all()
 
 
+def test_a_camera_that_saw_nothing_is_no_hindrance_to_consensus() -> None:
+    rig, xyz_m = ring(4), body_points(40)
+    xy_px = seen_by(rig, xyz_m, NOISE_PX)
+    xy_px[3] = np.nan
+    xy_px[0] += 90.0  # of three views one is wrong, everywhere
+    points = triangulate_robust(rig, xy_px)
+    three = triangulate_robust(rig.subset(["cam0", "cam1", "cam2"]), xy_px[:3])
+    np.testing.assert_allclose(points.xyz_m, three.xyz_m, atol=1e-9)
+    assert points.n_views.max() == 2
+
+
 def test_views_that_do_not_agree_give_nothing() -> None:
     rig, xyz_m = ring(4).subset(["cam0", "cam1"]), body_points(50)
     xy_px = seen_by(rig, xyz_m)

@@ -65,6 +65,33 @@ def test_everybody_is_found_in_place_and_keeps_the_identity(cameras: int) -> Non
     assert np.max(errors) < 8.0 * _noise_m(rig)
 
 
+@pytest.mark.parametrize("cameras", [3, 4])
+def test_ellipsoids_of_95_percent_hold_95_percent_of_the_joints(cameras: int) -> None:
+    rig, truth_m = ring(cameras), _three_people()
+    held = []
+    for f, skeletons in enumerate(_solve(rig, see(rig, truth_m, NOISE_PX))):
+        assert skeletons.covariance_m2 is not None
+        off_m = skeletons.xyz_m - truth_m[_who(skeletons, truth_m[:, f]), f]
+        held.append(np.einsum("pji,pjik,pjk->pj", off_m, np.linalg.inv(skeletons.covariance_m2), off_m))
+    # 95 % of a chi-square variable of three degrees of freedom; 2040 joints scatter by half a percent.
+    assert (np.concatenate(held) < 7.815).mean() == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_joint_fewer_views_made_is_less_certain() -> None:
+    rig, truth_m = ring(), _three_people(6)[:1]
+    seen = see(rig, truth_m, NOISE_PX)
+    for views in seen:
+        hidden = views[0]
+        assert hidden is not None
+        xy_px = hidden.xy_px.copy()
+        xy_px[:, 9] = np.nan
+        views[0] = replace(hidden, xy_px=xy_px)
+    for before, after in zip(_solve(rig, see(rig, truth_m, NOISE_PX)), _solve(rig, seen), strict=True):
+        assert before.covariance_m2 is not None and after.covariance_m2 is not None
+        grown = np.trace(after.covariance_m2[0], axis1=1, axis2=2) / np.trace(before.covariance_m2[0], axis1=1, axis2=2)
+        assert grown.argmax() == 9 and grown[9] > 1.2
+
+
 def test_without_noise_the_joints_are_exact() -> None:
     rig, truth_m = ring(), _three_people(3)
     for f, skeletons in enumerate(_solve(rig, see(rig, truth_m))):

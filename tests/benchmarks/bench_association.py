@@ -1,0 +1,174 @@
+"""Association from part candidates against the labels of the Shelf, and its time, each figure beside its bar.
+
+Run: ``OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_association``. The Shelf's candidates are `shelf_candidates` of the
+folder in POSEMILL_TEST_DATA, by default ../shared/data. PCP as published with 4D association (Zhang et al. 2020): ten parts,
+alpha 0.5, the head's ends made from shoulders, ears and the way the body faces, every label against the skeleton nearest to it,
+the average over the actors; a label that no skeleton is left for counts as wrong here (there it does not count).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from calibration.camera import Camera
+from calibration.rig import Rig
+from calibration.transforms import Rigid
+from calibration.triangulate import triangulate_robust
+from models.skeleton import Topology
+from pipeline.association import Views, associate, pack, with_mirrored
+from pipeline.candidates import Candidates, group_candidates
+from pipeline.config import ReconstructConfig
+from pipeline.evaluate import pcp
+from pipeline.reconstruct import thresholds_px
+from tests.benchmarks.geometry import ROOT, best_of
+from tests.pipeline.worlds import ring, see, walk
+
+# Published parts, by the names of the labels.
+PARTS = (
+    "LShoulder-LElbow", "RShoulder-RElbow", "LElbow-LWrist", "RElbow-RWrist", "LHip-LKnee", "RHip-RKnee", "LKnee-LAnkle",
+    "RKnee-RAnkle", "BottomHead-TopHead", "BottomHead-MidHip",
+)  # fmt: skip
+NOISE_PX, INSTANTS = 2.0, 32
+
+
+def shelf() -> dict[str, Any]:
+    folder = Path(os.environ.get("POSEMILL_TEST_DATA", ROOT.parent / "shared" / "data"))
+    path = folder / "shelf_candidates" / "shelf_dev_000-059.json"
+    if not path.is_file():
+        raise SystemExit(f"{path} not found; set POSEMILL_TEST_DATA to the folder that holds shelf_candidates")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def rig_of(cameras: dict[str, Any]) -> Rig:
+    made = []
+    for name, camera in cameras.items():
+        pose, K = np.reshape(camera["RT"], (3, 4)), np.reshape(camera["K"], (3, 3))
+        left, _, right = np.linalg.svd(pose[:, :3])  # printed with eight digits: not quite a rotation
+        made.append(Camera(name, tuple(camera["imgSize"]), K, np.zeros(5), "brown", Rigid(left @ right, pose[:, 3])))
+    return Rig(tuple(made))
+
+
+def topology_of(names: list[str], limbs: list[list[int]]) -> Topology:
+    """The file's joints in the house's words: RShoulder is right_shoulder."""
+    sides = {"R": "right_", "L": "left_"}
+    words = [sides[n[0]] + n[1:].lower() if re.match("[RL][A-Z]", n) else n.lower() for n in names]
+    other = [w.replace("right_", "\0").replace("left_", "right_").replace("\0", "left_") for w in words]
+    pairs = tuple((int(a), int(b)) for a, b in limbs)
+    return Topology("shelf", tuple(words), pairs, tuple(words.index(w) for w in other), np.ones(len(words)))
+
+
+def people_of(frames: list[dict[str, Any]], limbs: tuple[tuple[int, int], ...], joints: int) -> Views:
+    """Every view's people, grouped by limb affinity."""
+    found = [[group_candidates(candidates_of(view, limbs)) for view in frame["views"]] for frame in frames]
+    most = max(len(score) for views in found for _, score in views)
+    xy_px = np.full((len(found), len(found[0]), most, joints, 2), np.nan)
+    score = np.zeros(xy_px.shape[:-1])
+    for f, views in enumerate(found):
+        for c, (xy, s) in enumerate(views):
+            xy_px[f, c, : len(s)], score[f, c, : len(s)] = xy, s
+    return Views(xy_px, score)
+
+
+def candidates_of(view: dict[str, Any], limbs: tuple[tuple[int, int], ...]) -> Candidates:
+    parts = tuple(np.array(part, dtype=float).reshape(-1, 3) for part in view["joints"])
+    shapes = [(len(parts[a]), len(parts[b])) for a, b in limbs]
+    return Candidates(parts, limbs, tuple(np.reshape(a, s).astype(float) for a, s in zip(view["limbs"], shapes, strict=True)))
+
+
+def skeletons_of(rig: Rig, views: Views, topology: Topology) -> list[np.ndarray]:
+    """Per instant the people (P, J, 3) m that association and robust triangulation make."""
+    match_px, threshold_px = thresholds_px(rig, ReconstructConfig())
+    doubled = with_mirrored(views, topology)
+    made = []
+    for f, groups in enumerate(associate(rig, doubled, match_px, threshold_px, topology)):
+        cameras = np.arange(len(rig))[:, None]
+        absent = groups.T < 0
+        xy_px = np.where(absent[..., None, None], np.nan, doubled.xy_px[f, cameras, groups.T])
+        score = np.where(absent[..., None], 0.0, doubled.score[f, cameras, groups.T])
+        points = triangulate_robust(rig, xy_px.reshape(len(rig), -1, 2), score.reshape(len(rig), -1), threshold_px)
+        made.append(points.xyz_m.reshape(len(groups), len(topology), 3))
+    return made
+
+
+def labelled(xyz_m: np.ndarray, names: list[str], wanted: list[str]) -> np.ndarray:
+    """Skeletons (P, J, 3) with the joints of the labels; the head's ends as published, in metres."""
+    at = {name: xyz_m[:, j] for j, name in enumerate(names)}
+    shoulders, ears = (at["RShoulder"] + at["LShoulder"]) / 2, (at["REar"] + at["LEar"]) / 2
+    facing = np.cross(at["Neck"] - at["MidHip"], at["RShoulder"] - at["LShoulder"])
+    facing /= np.linalg.norm(facing, axis=-1, keepdims=True)
+    at["BottomHead"] = (shoulders + ears) / 2
+    at["TopHead"] = at["BottomHead"] + 0.125 * facing + [0.0, 0.0, 0.145]
+    return np.stack([at[name] for name in wanted], axis=1)
+
+
+def nearest(found_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
+    """(A, J, 3) the skeleton that stands for each label (A, J, 3); NaN where none is left."""
+    out = np.full(truth_m.shape, np.nan)
+    away = np.linalg.norm(found_m[None] - truth_m[:, None], axis=-1)
+    known = np.isfinite(away)
+    mean = np.where(known, away, 0.0).sum(-1) / np.maximum(known.sum(-1), 1)
+    for a, p in zip(*linear_sum_assignment(np.where(known.any(-1), mean, 1e3)), strict=True):
+        out[a] = found_m[p]
+    return out
+
+
+def shelf_figures() -> None:
+    data = shelf()
+    names, wanted, frames = data["joint_names"], data["gt_joint_names"], data["frames"]
+    rig, topology = rig_of(data["cameras"]), topology_of(names, data["limb_pairs"])
+    start = time.process_time()
+    views = people_of(frames, topology.limbs, len(topology))
+    grouped = time.process_time()
+    skeletons = skeletons_of(rig, views, topology)
+    seconds = time.process_time() - grouped
+    pairs: dict[str, list[np.ndarray]] = {}
+    for frame, xyz_m in zip(frames, skeletons, strict=True):
+        actors = sorted(frame["gt"])
+        truth_m = np.array([frame["gt"][actor] for actor in actors])
+        for actor, pred, true in zip(actors, nearest(labelled(xyz_m, names, wanted), truth_m), truth_m, strict=True):
+            pairs.setdefault(actor, []).append(np.stack([pred, true]))
+    ends = [(wanted.index(a), wanted.index(b)) for a, b in (part.split("-") for part in PARTS)]
+    print(f"shelf_candidates, {len(frames)} instants, {len(rig)} cameras, actors labelled here: {', '.join(pairs)}")
+    scored = {actor: pcp(*np.stack(both, axis=1), ends) for actor, both in pairs.items()}
+    print(f"{'part':22}" + "".join(f"actor {actor:5}" for actor in scored))
+    for k, part in enumerate(PARTS):
+        print(f"{part:22}" + "".join(f"{per_part[k]:11.3f}" for _, per_part in scored.values()))
+    print(f"{'PCP':22}" + "".join(f"{mean:11.3f}" for mean, _ in scored.values()))
+    print(f"average of the actors {np.mean([mean for mean, _ in scored.values()]):.3f}   bar 0.95")
+    each = 1e3 / len(frames)
+    print(f"CPU ms an instant: grouping {(grouped - start) * each:.2f}, association and triangulation {seconds * each:.2f}")
+
+
+def synthetic_figures() -> None:
+    print("\n4 people x 8 cameras, synthetic, 2 px noise: CPU ms of association an instant   bar 2")
+    starts = (((-0.9, 0.2), (0.5, 0.0)), ((0.8, -0.4), (-0.4, 0.1)), ((0.1, 0.9), (0.0, -0.2)), ((0.2, -1.0), (0.1, 0.3)))
+    rig = ring(8)
+    people_m = np.stack([walk(at, speed, INSTANTS, float(i)) for i, (at, speed) in enumerate(starts)])
+    seen = see(rig, people_m, NOISE_PX)
+    match_px, threshold_px = thresholds_px(rig, ReconstructConfig())
+
+    def solve(instants: Any) -> list[Any]:
+        return associate(rig, with_mirrored(pack(instants, people_m.shape[2])), match_px, threshold_px)
+
+    for together in (1, INSTANTS):
+        seconds, groups = best_of(lambda together=together: solve(seen[:together]))
+        whole = np.mean([g.shape == (4, 8) and bool((g >= 0).all()) for g in groups])
+        print(f"{together:3} instants at once {1e3 * seconds / together:8.2f} ms   all four in all views in {whole:.0%}")
+
+
+def main() -> None:
+    shelf_figures()
+    synthetic_figures()
+
+
+if __name__ == "__main__":
+    main()
