@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.atomic import disk_error, fsync, remove
 from pipeline.errors import InputError
 from pipeline.progress import Advance, progress
+from pipeline.rows_file import RowsFile
 from pipeline.samples import encode_jpeg, sample_rows
 from pipeline.shards import GROUP, huggingface_metadata
 from pipeline.studio_coco import jpeg_quality
@@ -125,18 +125,9 @@ def _rows(images: Iterator[Labelled], seed: int, start: int, advance: Advance) -
 
 def _write(path: Path, recipe: bytes, rows: Iterator[dict[str, Any]]) -> None:
     schema = SAMPLES.with_metadata({b"huggingface": huggingface_metadata(SAMPLES), RECIPE: recipe})
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as file:
-            while group := list(islice(rows, GROUP)):
-                file.write_table(pa.Table.from_pylist(group, schema=schema))
-        fsync(temporary)
-        temporary.replace(path)
-        fsync(path.parent)
-    except OSError as error:
-        raise disk_error(error, path) from error
-    finally:
-        remove(temporary)
+    with RowsFile(path, schema, GROUP) as file:
+        for row in rows:
+            file.write([row])
 
 
 def studio_sample(made: Labelled, seed: int, number: int) -> Sample:
