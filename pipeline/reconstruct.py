@@ -22,7 +22,7 @@ from pipeline.store import Ref, Store
 from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows, write_rows
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
-VERSION = "5"
+VERSION = "6"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 # Instants handled at once: enough to fill numpy's loops, few enough that memory does not grow with the recording.
