@@ -46,6 +46,14 @@ def test_a_quiet_recording_has_no_bump(memory: float) -> None:
         assert _found(RIG, {}, seed=seed, memory=memory) == ()
 
 
+def test_a_short_recording_of_held_errors_has_no_bump_but_a_knock_is_told() -> None:
+    for seed in (0, 6, 7, 12, 19):  # those of 0 to 19 that look like steps by their own 45 frames
+        xy_px = filmed(RIG, walking(45, seed), noise_px=5.0, memory=0.95, seed=seed)
+        assert find_bumps(RIG, np.arange(45) * STEP_NS, xy_px) == ()
+    [bump] = _found(RIG, {"cam3": {22: knock(RIG["cam3"], 40.0, seed=2)}}, seed=2, frames=45)
+    assert (bump.camera, abs(bump.frame - 22) <= 2) == ("cam3", True)
+
+
 def test_bumps_of_one_camera_and_of_two_are_told_apart() -> None:
     first = knock(RIG["cam2"], 8.0, seed=1)
     second = knock(RIG["cam2"].with_pose(first), 12.0, seed=2)
