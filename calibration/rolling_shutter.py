@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from calibration.board_set import Target
 from calibration.bundle import BundleReport, refine
-from calibration.camera import Camera
+from calibration.bundle_blocks import initial_state, linearise
 from calibration.errors import CalibrationError
-from calibration.lens_solve import linearise_view
 from calibration.rig import Rig
-from calibration.transforms import Rigid
 
 Array = NDArray[np.float64]
 
@@ -28,8 +26,8 @@ Array = NDArray[np.float64]
 STEP_S = 1e-4
 # A readout less certain than this says nothing: the board hardly moved, or never in this camera's view.
 MAX_SIGMA_S = 2e-3
-# Readouts and poses improve each other until no readout moves by more than this.
-DONE_S, MAX_ROUNDS = 2e-5, 8
+# Readouts and poses improve each other until no readout moves by more than this share of its sigma.
+DONE_SIGMAS, MAX_ROUNDS = 0.1, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,22 +84,26 @@ def _interpolated(xy_px: Array, times_s: Array) -> Array:
 
 
 def solve_readouts(
-    rig: Rig, board: Target, filmed: Sequence[RollingCorners], given: Sequence[float | None]
+    rig: Rig, board: Target, filmed: Sequence[RollingCorners], start: Sequence[Readout], wanted: Sequence[int]
 ) -> tuple[Readout, ...]:
-    """Readouts per camera: those given in s as they are, the others (None) so that the rig leaves the least residuals.
+    """Readouts per camera, from those of `start`: of the cameras `wanted` (indices) such that the rig leaves least residuals.
 
-    Readouts and poses are improved in turn from the rig that was solved without them. Raises CalibrationError naming the
-    camera whose views do not determine its readout.
+    Readouts and poses are improved in turn. Lenses are held: one that was solved from bent corners bends the readouts, so
+    solve it anew with what is found, and ask again. Raises CalibrationError naming the camera whose views do not determine its
+    readout, and when the readouts do not settle.
     """
-    readouts = tuple(Readout(0.0 if seconds is None else seconds) for seconds in given)
-    wanted = [camera for camera, seconds in enumerate(given) if seconds is None]
-    for _ in range(MAX_ROUNDS if wanted else 0):
+    readouts = tuple(start)
+    for _ in range(MAX_ROUNDS):
         corners = np.stack([c.at_mid_frame(r.seconds) for c, r in zip(filmed, readouts, strict=True)])
         rig, bundle = refine(rig, corners, board)
         before, readouts = readouts, _improved(rig, board, bundle, filmed, readouts, wanted)
-        if max(abs(new.seconds - old.seconds) for new, old in zip(readouts, before, strict=True)) < DONE_S:
-            break
-    return readouts
+        moved = max(abs(readouts[c].seconds - before[c].seconds) / readouts[c].sigma_s for c in wanted)
+        if moved <= DONE_SIGMAS:
+            return readouts
+    raise CalibrationError(
+        f"readouts of {', '.join(rig.names[camera] for camera in wanted)}: still moving by {moved:.1f} sigma after "
+        f"{MAX_ROUNDS} rounds; check that the recordings start together, or give the readouts in ms"
+    )
 
 
 def _improved(
@@ -110,54 +112,39 @@ def _improved(
     bundle: BundleReport,
     filmed: Sequence[RollingCorners],
     readouts: tuple[Readout, ...],
-    wanted: list[int],
+    wanted: Sequence[int],
 ) -> tuple[Readout, ...]:
     """One Gauss-Newton step of the wanted readouts together, every instant's board pose free: a wrong readout has bent it."""
-    slopes = np.stack([filmed[camera].by_readout(readouts[camera].seconds) for camera in wanted])
-    normal, right = np.zeros((len(wanted), len(wanted))), np.zeros(len(wanted))
-    for frame, pose in enumerate(bundle.world_from_board):
-        if pose is not None:
-            moved, missed = _without_pose(rig, board, bundle, frame, slopes, wanted)
-            normal += moved.T @ moved
-            right += moved.T @ missed
-    sigma_s = bundle.sigma_px * np.sqrt(np.diag(np.linalg.pinv(normal)))
-    for camera, sigma in zip(wanted, np.where(np.diag(normal) > 0, sigma_s, np.inf), strict=True):
+    normal, right = _normal_equations(rig, board, bundle, filmed, readouts)
+    normal, right = normal[np.ix_(wanted, wanted)], right[wanted]
+    sigma_s = np.where(np.diag(normal) > 0, bundle.sigma_px * np.sqrt(np.diag(np.linalg.pinv(normal))), np.inf)
+    for camera, sigma in zip(wanted, sigma_s, strict=True):
         _require_certain(rig.names[camera], float(sigma))
     step_s = np.linalg.solve(normal, right)
     found = {c: Readout(readouts[c].seconds + float(d), float(s)) for c, d, s in zip(wanted, step_s, sigma_s, strict=True)}
     return tuple(found.get(camera, readout) for camera, readout in enumerate(readouts))
 
 
-def _without_pose(
-    rig: Rig, board: Target, bundle: BundleReport, frame: int, slopes: Array, wanted: list[int]
+def _normal_equations(
+    rig: Rig, board: Target, bundle: BundleReport, filmed: Sequence[RollingCorners], readouts: tuple[Readout, ...]
 ) -> tuple[Array, Array]:
-    """Slopes (n, wanted) and residuals (n,) of all corners of one instant, both freed of what moving the board can do."""
-    pose = bundle.world_from_board[frame]
-    by_pose, by_readout, residual = [np.zeros((0, 6))], [np.zeros((0, len(wanted)))], [np.zeros(0)]
-    for number, camera in enumerate(rig.cameras):
-        keep = bundle.used[number, frame]
-        moving = [(slot, slopes[slot, frame, keep]) for slot, each in enumerate(wanted) if each == number]
-        if pose is None or not keep.any() or not all(np.isfinite(slope).all() for _, slope in moving):
-            continue
-        # The board's pose moves all cameras' corners at once: its derivative goes through the world, not through one camera.
-        by_pose.append(_by_board(camera, pose, board.corners_m[keep]))
-        columns = np.zeros((2 * int(keep.sum()), len(wanted)))
-        for slot, slope in moving:
-            columns[:, slot] = slope.ravel()
-        by_readout.append(columns)
-        residual.append(bundle.residual_xy_px[number, frame, keep].ravel())
-    basis = np.linalg.qr(np.concatenate(by_pose))[0]
-    moved, missed = np.concatenate(by_readout), np.concatenate(residual)
-    return moved - basis @ (basis.T @ moved), missed - basis @ (basis.T @ missed)
-
-
-def _by_board(camera: Camera, world_from_board: Rigid, corners_m: Array) -> Array:
-    """Derivative (2 n, 6) of a camera's pixels by a small turn and shift of the board in the world."""
-    world_m = world_from_board.apply(corners_m)
-    by_camera = linearise_view(camera.with_pose(Rigid.identity()), camera.cam_from_world, world_m)[2]
-    by_point = by_camera[:, 3:] @ camera.cam_from_world.R  # d px / d t_cam is d px / d X_cam
-    turn = np.cross(np.repeat(world_m - world_m.mean(0), 2, axis=0), by_point)
-    return np.concatenate([turn, by_point], axis=1)
+    """Information (C, C) and gradient (C,) of all readouts, freed of what moving each instant's board can do."""
+    view, state = initial_state(rig, bundle.xy_px, board, bundle.world_from_board)
+    residual, jacobian = linearise(view, state, False)
+    slope = np.stack([corners.by_readout(readout.seconds) for corners, readout in zip(filmed, readouts, strict=True)])
+    slope = slope[view.camera, view.frame_id]
+    keep = bundle.used[view.camera, view.frame_id] & np.isfinite(slope[..., 0])
+    by_readout = slope[..., None] * np.eye(len(rig))[view.camera][:, None, None]  # (V, M, 2, C)
+    normal, right = np.zeros((len(rig), len(rig))), np.zeros(len(rig))
+    for frame in range(len(view.frames)):
+        rows = np.flatnonzero(view.frame == frame)
+        seen = keep[rows]
+        moved, missed = by_readout[rows][seen].reshape(-1, len(rig)), residual[rows][seen].ravel()
+        basis = np.linalg.qr(jacobian[rows][seen][..., 6:12].reshape(-1, 6))[0]  # by the board's pose
+        moved = moved - basis @ (basis.T @ moved)
+        normal += moved.T @ moved
+        right += moved.T @ missed
+    return normal, right
 
 
 def _require_certain(name: str, sigma_s: float) -> None:

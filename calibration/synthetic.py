@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calibration.board import Board
 from calibration.camera import Camera
 from calibration.rig import Rig
+from calibration.rolling_shutter import row_delay_s
 from calibration.transforms import Rigid, look_at
 
 Array = NDArray[np.float64]
@@ -143,5 +144,5 @@ def project_rolling(camera: Camera, board: Board, pose_at: Callable[[float], Rig
     for _ in range(4):
         where_m = [pose_at(float(at)).apply(corner[None])[0] for at, corner in zip(times_s, board.corners_m, strict=True)]
         xy_px = camera.project(np.array(where_m))
-        times_s = t_s + (xy_px[:, 1] - (camera.size_wh[1] - 1) / 2) / camera.size_wh[1] * readout_s
+        times_s = t_s + row_delay_s(xy_px[:, 1], camera.size_wh[1], readout_s)
     return xy_px

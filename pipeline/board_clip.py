@@ -28,6 +28,9 @@ from pipeline.types import Artefact
 Array = NDArray[np.float64]
 Size = tuple[int, int]
 
+# Lenses and rig are solved with readouts this often at the most; two or three times is the rule.
+MAX_SOLVES = 5
+
 
 @dataclass(frozen=True, eq=False)
 class Solver:
@@ -86,17 +89,19 @@ def calibrate_board_clip(
 def _rolling(solver: Solver, corners: Array, times_s: Array, told: Mapping[str, float | Literal["solve"]]) -> Calibrated:
     """The rig of corners (C, 3, F, M, 2) of cameras that read their rows one after the other.
 
-    Readouts to be solved begin at none at all and are found against the rig of the corners as they were seen; the rig is then
-    solved anew from corners moved to the middle of their frames.
+    Readouts to be solved begin at none at all. Lenses and rig are solved from corners moved by the readouts known so far, and
+    the readouts from that rig, until they stay: lenses of bent corners had put 3 ms on 30.
     """
     filmed = [RollingCorners(xy, t_s, size[1]) for xy, t_s, size in zip(corners, times_s, solver.sizes, strict=True)]
     asked = [told.get(name, 0.0) for name in solver.names]
-    given = [None if isinstance(ms, str) else ms / 1e3 for ms in asked]
-    readouts = [Readout(seconds or 0.0) for seconds in given]
+    wanted = [camera for camera, readout in enumerate(asked) if isinstance(readout, str)]
+    readouts = [Readout(0.0 if isinstance(ms, str) else ms / 1e3) for ms in asked]
     made = solver.solve(_at_mid_frame(filmed, readouts))
-    if None in given:
-        readouts = list(solve_readouts(made.rig, solver.filmed.board, filmed, given))
+    for _ in range(MAX_SOLVES if wanted else 0):
+        before, readouts = readouts, list(solve_readouts(made.rig, solver.filmed.board, filmed, readouts, wanted))
         made = solver.solve(_at_mid_frame(filmed, readouts))
+        if all(abs(readouts[c].seconds - before[c].seconds) <= readouts[c].sigma_s for c in wanted):
+            break
     by_name = {name: readout for name, readout in zip(solver.names, readouts, strict=True) if name in told}
     return replace(made, rig=_with_readouts(made.rig, by_name), readouts=by_name)
 

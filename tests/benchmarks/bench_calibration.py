@@ -1,7 +1,7 @@
 """Rig calibration against the Cramer-Rao bound of the same problem, and against peers in the same run.
 
-Run: ``python -m tests.benchmarks.bench_calibration [accuracy] [peers] [order] [coverage] [growth]``, nothing named: all.
-``accuracy=20`` (likewise order, coverage) takes that many seeds: five decide a ratio to 15 %.
+Run: ``python -m tests.benchmarks.bench_calibration [accuracy] [peers] [order] [coverage] [growth] [rolling]``; no name: all.
+``accuracy=20`` (likewise order, coverage, rolling) takes that many seeds: five decide a ratio to 15 %.
 Peers need an environment of their own: POSEMILL_PEERS names a Python that has aniposelib and pyceres.
 The problem (an arc of four full-HD cameras, a ChArUco board carried through 100 instants, 0.3 px noise, gross outliers) is
 `problems.py` of the shared bench. Lenses are unknown unless said otherwise, and are solved from the same views.
@@ -29,8 +29,10 @@ from calibration.extrinsics import CalibrationReport, as_made, calibrate_rig
 from calibration.planar import place_boards
 from calibration.quality import compare_rigs
 from calibration.rig import Rig
+from calibration.rolling_shutter import Readout, solve_readouts
 from calibration.synthetic import moving_board, project_board, ring_rig
 from tests.benchmarks.geometry import problems, rig_of
+from tests.calibration import rolling as waved_board
 
 Array = NDArray[np.float64]
 BOARD = Board("charuco", 9, 6, 0.06, 0.045, "DICT_4X4_50")
@@ -214,12 +216,35 @@ def growth(_: ModuleType) -> None:
               f"   worst centre {worst:.2f} mm", flush=True)  # fmt: skip
 
 
+def rolling(_: ModuleType, seeds: int = 10) -> None:
+    """Readouts found from a waved board, and what they are worth to a rig of three cameras whose lenses are known."""
+    none, truth = waved_board.NO_READOUTS, waved_board.READOUTS_S
+    off, rigs_mm = [], []
+    for seed in range(seeds):
+        seen = waved_board.waved(0.2, seed=seed)
+        found = solve_readouts(waved_board.solved(seen, none), waved_board.BOARD, seen, [Readout(0.0)] * 3, [0, 1, 2])
+        off += [(1e3 * (r.seconds - true_s), 1e3 * r.sigma_s) for r, true_s in zip(found, truth, strict=True)]
+        choices = (none, tuple(r.seconds for r in found), truth)
+        rigs_mm.append([waved_board.worst_mm(waved_board.solved(seen, readouts)) for readouts in choices])
+    error_ms, sigma_ms = np.array(off).T
+    seen_px, moved_px = (np.nanmax(waved_board.bent_px(waved_board.waved(0.0), readouts)) for readouts in (none, truth))
+    print(f"\nrolling shutters, readouts 30, 12 and -20 ms, 0.2 px, 50 instants, {seeds} seeds")
+    print(f"corners up to {seen_px:.1f} px off as seen, {moved_px:.2f} px when moved to the middle of their frame (no noise)")
+    rms_ms, ratio = np.sqrt(np.mean(error_ms**2)), np.sqrt(np.mean((error_ms / sigma_ms) ** 2))
+    print(f"readouts found: RMS error {rms_ms:.2f} ms, sigma {sigma_ms.mean():.2f} ms, RMS of error over sigma {ratio:.2f}")
+    wrong_mm, found_mm, right_mm = np.mean(rigs_mm, axis=0)
+    print(
+        f"worst centre {wrong_mm:.1f} mm without readouts, {found_mm:.2f} mm with those found, {right_mm:.2f} mm with the true"
+    )
+
+
 PARTS: dict[str, Callable[..., None]] = {
     "accuracy": accuracy,
     "peers": peers,
     "order": order,
     "coverage": coverage,
     "growth": growth,
+    "rolling": rolling,
 }
 
 

@@ -20,8 +20,8 @@ from pipeline.new_session import Request, new_session
 from pipeline.session import load_session
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
+from tests.pipeline.board_film import BOARD, SIZE, rendered, small_rig
 from tests.pipeline.footage import write_video
-from tests.pipeline.test_calibrate import BOARD, SIZE, _rig, rendered
 
 SECOND = Board("chessboard", 5, 4, 0.09)
 RATE = 30.0  # of write_video
@@ -37,7 +37,7 @@ def _session(root: Path, footage: Path, names: tuple[str, ...], board: str, **op
 
 
 def test_two_boards_of_one_session_make_its_rig(tmp_path: Path) -> None:
-    rig, both = _rig(), f"{BOARD.spec} + {SECOND.spec}"
+    rig, both = small_rig(), f"{BOARD.spec} + {SECOND.spec}"
     poses = {b: moving_board(rig, b, 9, low_m=(-0.2, -0.2, 0.8), high_m=(0.3, 0.2, 1.1), seed=3) for b in (BOARD, SECOND)}
     for name in rig.names:
         write_video(tmp_path / f"{name}.mp4", [rendered(rig, name, p, b) for b in poses for p in poses[b]], crf="4")
@@ -47,9 +47,7 @@ def test_two_boards_of_one_session_make_its_rig(tmp_path: Path) -> None:
     corners, _ = corners_in_clip(store, frames, "board", parse_target(both), rig.names, range(18))
     views = np.isfinite(corners[..., 0]).any(2).reshape(3, 18, 2).sum((0, 1))
     assert views.min() > 12
-    page = (made.path / "report.html").read_text()
-    assert "17, board 2" in page
-    assert "0, board 2" not in page.replace("10, board 2", "")
+    assert "17, board 2" in (made.path / "report.html").read_text()
 
 
 def _pose_at(t_s: float) -> Rigid:
@@ -71,7 +69,7 @@ def _rolling_frame(rig: Rig, name: str, t_s: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def rolling(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rig]:
-    folder, rig = tmp_path_factory.mktemp("rolling"), _rig(2)
+    folder, rig = tmp_path_factory.mktemp("rolling"), small_rig(2)
     for name in rig.names:
         write_video(folder / f"{name}.mp4", [_rolling_frame(rig, name, at / RATE) for at in range(45)], crf="4")
     return folder, rig
@@ -84,7 +82,8 @@ def test_rolling_shutters_are_undone(tmp_path: Path, rolling: tuple[Path, Rig], 
     plain = calibrate.run(*_with_frames(tmp_path / "plain", folder, rig, ()), CalibrateConfig())
     made = calibrate.run(*_with_frames(tmp_path / "rolling", folder, rig, readouts), CalibrateConfig())
     for name in rig.names:
-        assert made.summary["readout_ms"][name] == pytest.approx(1e3 * READOUT_S, abs=0.0 if told == "30" else 4.0)
+        # 5 sigma of 0.17 ms: frames of 12 bands, compressed, are no exact rolling shutter.
+        assert made.summary["readout_ms"][name] == pytest.approx(1e3 * READOUT_S, abs=0.0 if told == "30" else 0.85)
         assert made.summary["rms_px"][name] < 0.8 * plain.summary["rms_px"][name]
         assert read_rig(made)[name].readout_s == pytest.approx(1e-3 * made.summary["readout_ms"][name], abs=1e-6)
     assert plain.summary["readout_ms"] == {}

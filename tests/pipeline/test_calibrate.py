@@ -14,7 +14,7 @@ from calibration.errors import CalibrationError
 from calibration.formats import load_rig, save_rig
 from calibration.quality import compare_rigs, failures
 from calibration.rig import Rig
-from calibration.synthetic import moving_board, ring_rig
+from calibration.synthetic import moving_board
 from calibration.transforms import Rigid
 from pipeline import calibrate, ingest
 from pipeline.board_clip import choose_instants
@@ -27,36 +27,15 @@ from pipeline.new_session import Request, new_session
 from pipeline.rigs import fit, import_rig, posed_like
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
+from tests.pipeline.board_film import BOARD, SIZE, rendered, small_rig
 from tests.pipeline.footage import numbered_video, write_video
 
-BOARD = Board("chessboard", 7, 6, 0.06)
-SIZE = (320, 240)
 CONFIG = CalibrateConfig()
-
-
-def rendered(rig: Rig, name: str, pose: Rigid, board: Board = BOARD) -> np.ndarray:
-    """What a camera of the rig (no distortion) sees of the board, four times supersampled."""
-    camera, scale = rig[name], 20
-    squares = np.indices((board.rows + 1, board.cols + 1)).sum(0) % 2 * 235 + 10
-    sheet = np.pad(np.kron(squares, np.ones((scale, scale))), scale, constant_values=245).astype(np.uint8)
-    step = board.square_m / scale  # sheet px to board metres; the first inner corner lies two squares from the sheet's corner
-    m_from_px = np.array([[step, 0, -2 * board.square_m + step / 2], [0, step, -2 * board.square_m + step / 2], [0, 0, 1]])
-    cam = camera.cam_from_world @ pose
-    px_from_m = camera.K @ np.column_stack([cam.R[:, 0], cam.R[:, 1], cam.t])
-    finer = np.array([[4, 0, 1.5], [0, 4, 1.5], [0, 0, 1]])
-    big = tuple(4 * side for side in camera.size_wh)
-    image = cv2.warpPerspective(sheet, finer @ px_from_m @ m_from_px, big, borderValue=128)
-    return cv2.cvtColor(cv2.resize(image, camera.size_wh, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2RGB)
-
-
-def _rig(cameras: int = 3) -> Rig:
-    rig = ring_rig(cameras, radius_m=1.6, size_wh=SIZE, focal_px=330, arc_deg=50, height_m=1.0)
-    return Rig(tuple(type(c)(c.name, c.size_wh, c.K, np.zeros(5), "brown", c.cam_from_world) for c in rig.cameras))
 
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rig, tuple[Rigid, ...]]:
-    folder, rig = tmp_path_factory.mktemp("board"), _rig()
+    folder, rig = tmp_path_factory.mktemp("board"), small_rig()
     poses = moving_board(rig, BOARD, 14, low_m=(-0.2, -0.2, 0.8), high_m=(0.3, 0.2, 1.1), seed=1)
     for name in rig.names:
         write_video(folder / f"{name}.mp4", [rendered(rig, name, pose) for pose in poses], crf="4")
@@ -169,20 +148,20 @@ def _people_session(root: Path, rig_file: Path, size_wh: tuple[int, int] = SIZE,
 
 
 def test_an_imported_rig_is_taken_as_it_is(tmp_path: Path) -> None:
-    save_rig(_rig(), tmp_path / "rig.toml")
+    save_rig(small_rig(), tmp_path / "rig.toml")
     store = _people_session(tmp_path / "s", tmp_path / "rig.toml")
     rig = read_rig(calibrate.run(store, Ref(_ingested(store)), CONFIG))
     assert rig.names == ("cam1", "cam2")
-    assert np.allclose(rig["cam2"].centre_m, _rig()["cam2"].centre_m)
+    assert np.allclose(rig["cam2"].centre_m, small_rig()["cam2"].centre_m)
 
 
 def test_names_of_an_imported_rig_may_be_written_differently(tmp_path: Path) -> None:
-    save_rig(_rig(), tmp_path / "rig.yaml")
+    save_rig(small_rig(), tmp_path / "rig.yaml")
     assert import_rig(tmp_path / "rig.yaml", ["Cam_01", "cam2"]).names == ("Cam_01", "cam2")
 
 
 def test_nan_in_an_imported_rig_names_camera_and_field(tmp_path: Path) -> None:
-    save_rig(_rig(), tmp_path / "rig.toml")
+    save_rig(small_rig(), tmp_path / "rig.toml")
     store = _people_session(tmp_path / "s", tmp_path / "rig.toml")
     text = (tmp_path / "rig.toml").read_text()
     at = text.index("matrix", text.index("cam2"))
@@ -202,7 +181,7 @@ def test_a_session_without_anything_to_calibrate_from_says_what_to_give(tmp_path
 
 
 def test_a_video_of_another_size_is_refused_with_the_choices_even_when_calibrated_already(tmp_path: Path) -> None:
-    save_rig(_rig(), tmp_path / "rig.yaml")
+    save_rig(small_rig(), tmp_path / "rig.yaml")
     store = _people_session(tmp_path / "s", tmp_path / "rig.yaml", size_wh=(316, 240))
     for _ in range(2):
         with pytest.raises(InputError, match=r"camera cam1: the video is 316x240 px, its calibration 320x240 px") as caught:
@@ -212,7 +191,7 @@ def test_a_video_of_another_size_is_refused_with_the_choices_even_when_calibrate
 
 
 def test_with_an_image_origin_the_clip_is_accepted(tmp_path: Path) -> None:
-    save_rig(_rig(), tmp_path / "rig.yaml")
+    save_rig(small_rig(), tmp_path / "rig.yaml")
     origins = ("cam1=4,0", "cam2=0,0")
     store = _people_session(tmp_path / "s", tmp_path / "rig.yaml", size_wh=(316, 240), image_origins=origins)
     frames = _ingested(store)
@@ -221,7 +200,7 @@ def test_with_an_image_origin_the_clip_is_accepted(tmp_path: Path) -> None:
 
 
 def test_a_new_lens_turns_its_camera_until_it_sees_the_same_directions() -> None:
-    imported = _rig()["cam1"]
+    imported = small_rig()["cam1"]
     shifted = imported.K + np.array([[0, 0, 9], [0, 0, -5], [0, 0, 0]])
     lens = Camera("cam1", SIZE, shifted, np.zeros(5), "brown")
     posed = posed_like(lens, imported)
@@ -271,7 +250,7 @@ def test_photos_without_the_board_name_folder_and_number() -> None:
 
 
 def test_a_rig_file_is_written_that_can_be_imported(tmp_path: Path) -> None:
-    save_rig(_rig(), tmp_path / "rig.yaml")
+    save_rig(small_rig(), tmp_path / "rig.yaml")
     store = _people_session(tmp_path / "s", tmp_path / "rig.yaml")
     made = calibrate.run(store, Ref(_ingested(store)), CONFIG)
     assert load_rig(made.path / "rig.yaml").names == ("cam1", "cam2")
