@@ -116,12 +116,15 @@ def _held_out(views: Array, used: list[int], board: Target, size_wh: tuple[int, 
     simpler: list[Camera] = []
     solved = partial(_folds, views, used, board, size_wh, name)
     for row, model in enumerate(CANDIDATES):
-        if model.lens == "fisheye" and _simplest_row(errors[:row])[0] == 0:
+        needs_more = row > 0 and _simplest_row(errors[:row])[0] > 0
+        if model.lens == "fisheye" and not needs_more:
             errors[row] = np.nan
             break
         try:
-            errors[row], simpler = solved(model, simpler, FEW_STEPS)
-            if _simplest_row(errors[: row + 1])[0] > 0:  # the views need more than the simplest: be thorough
+            if not needs_more:
+                errors[row], simpler = solved(model, simpler, FEW_STEPS)
+                needs_more = _simplest_row(errors[: row + 1])[0] > 0
+            if needs_more:  # than the simplest: each lens from the start and to the end
                 errors[row], _ = solved(model, [], MAX_STEPS)
         except CalibrationError:
             if model is SIMPLEST:
