@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_data, cli_machine, cli_session, cli_train
+from flows import cli_data, cli_draw, cli_machine, cli_session, cli_train
 
 app = typer.Typer(
     name="posemill",
@@ -41,6 +41,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(cli_draw.draw, name="draw")
 app.add_typer(cli_data.evaluate, name="evaluate")
 app.add_typer(cli_train.train, name="train")
 

@@ -59,25 +59,10 @@ def simulate(
     people_instants: Annotated[int, typer.Option(min=1, help="Frames of the people clip.")] = 75,
     board_instants: Annotated[int, typer.Option(min=3, help="Frames of the board clip.")] = 60,
     wardrobe: Annotated[str, typer.Option(help="Folder of MakeHuman clothes; default: painted clothes.")] = "",
-    images: Annotated[int, typer.Option(min=0, help="Training images in Parquet shards instead of a recording.")] = 0,
-    shard: Annotated[int, typer.Option(min=1, help="Images of a shard.")] = 500,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first image, to divide the work.")] = 0,
-    photos: Annotated[str, typer.Option(help="Folder of background photos for the images.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """A virtual four-way rig and a stereo pair film people and a board: real video files and the truth beside them.
-
-    With --images: labelled training images of 256 px. Safe to repeat; goes on where it was stopped.
-    """
+    """A virtual four-way rig and a stereo pair film people and a board: real video files and the truth beside them."""
     with answering(as_json) as answer:
-        if images:
-            from pipeline.studio_shards import Order, write_shards
-
-            shards = write_shards(out, Order(images, seed, shard, first, wardrobe, photos))
-            files = [str(path) for path in shards.files]
-            answer.values |= {"folder": str(out), "files": files, "made": shards.made, "images": shards.images}
-            answer.show(f"{len(files)} shards in {out}, {shards.made} of them made now ({shards.images} images)")
-            return
         from pipeline.config import parse_section
         from pipeline.studio import StudioConfig
         from pipeline.studio import simulate as film

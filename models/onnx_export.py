@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from models.atomic import replacing
 from models.hourglass import StackedHourglass
 from models.weights import tensors_sha256
 
 OPSET = 17
-VERSION = "1"  # of what is exported; a new one makes cached models anew
+VERSION = "2"  # of what is exported; a new one makes cached models anew
 
 
 class LastMaps(nn.Module):
@@ -34,12 +35,21 @@ class LastMaps(nn.Module):
 def onnx_model(network: StackedHourglass) -> bytes:
     """The network as ONNX, from the cache when it was exported before; a cache that cannot be written is done without."""
     cached = cache_folder() / f"{_key(network)}.onnx"
-    if cached.is_file():
-        return cached.read_bytes()
+    if (known := _read(cached)) is not None:
+        return known
     model = export(network)
-    with suppress(OSError):  # a read-only home costs an export (0.6 s) per process, nothing else
-        _write(cached, model)
+    with suppress(OSError), replacing(cached) as temporary:  # a read-only home costs an export per process, nothing else
+        temporary.write_bytes(hashlib.sha256(model).digest() + model)
     return model
+
+
+def _read(cached: Path) -> bytes | None:
+    """The model of a cached file, which its hash precedes; None for a file that is not there or was damaged."""
+    if not cached.is_file():
+        return None
+    content = cached.read_bytes()
+    digest, model = content[: hashlib.sha256().digest_size], content[hashlib.sha256().digest_size :]
+    return model if hashlib.sha256(model).digest() == digest else None
 
 
 def export(network: StackedHourglass) -> bytes:
@@ -75,16 +85,3 @@ def cache_folder() -> Path:
 def _key(network: StackedHourglass) -> str:
     parts = (VERSION, OPSET, torch.__version__, network.config, tensors_sha256(network.state_dict()))
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.photos import Person, Photo
-from models.skeleton import COCO17, Topology
+from models.skeleton import COCO17, Topology, box_xywh_px
 
 Array = NDArray[Any]
 
 COLUMNS = ("id", "image", "x_px", "y_px", "visible", "ignore_xywh_px", "verdict")
-BOX_MARGIN = 0.1  # of the joints' extent on every side, as in the export's own COCO boxes: a body ends beyond its joints
 ROWS = 64  # read at once: a row group of an export
 
 
@@ -78,9 +77,6 @@ def _photo(path: Path, row: Mapping[str, Any], topology: Topology) -> Photo:
 def _person(xy_px: Array, visible: Array) -> Person | None:
     """Joints seen or hidden are labelled, as in COCO's training; None for somebody outside the image."""
     labelled = (visible > 0) & np.isfinite(xy_px).all(-1)
-    if not labelled.any():
-        return None
-    low, high = xy_px[labelled].min(0), xy_px[labelled].max(0)
-    margin = BOX_MARGIN * np.maximum(high - low, 1.0)
-    box = np.concatenate([low - margin, high - low + 2 * margin])
-    return Person(np.where(labelled[:, None], xy_px, np.nan), labelled, box)
+    known_px = np.where(labelled[:, None], xy_px, np.nan)
+    box = box_xywh_px(known_px)
+    return None if box is None else Person(known_px, labelled, box)

@@ -44,7 +44,8 @@ def read_cutouts(folder: Path, topology: Topology = COCO17) -> list[Photo]:
     Raises ValueError when there are none, or when the first has no alpha.
     """
     if not (folder / "annotations.json").is_file():
-        raise ValueError(f"{folder}: expected annotations.json and images/ of cut-out people, found no annotations.json")
+        raise ValueError(f"{folder}: expected annotations.json and images/ of cut-out people, found no annotations.json; "
+                         "draw some with `posemill draw cutouts DIR N`")  # fmt: skip
     photos = [photo for photo in read_photos(folder, topology) if len(photo.people) == 1]
     if not photos:
         raise ValueError(f"{folder}: expected pictures of one labelled person each, found none")

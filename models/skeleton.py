@@ -8,6 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+# Joints end before the body does: boxes of people are wider than those of their joints by this share on every side.
+BOX_MARGIN = 0.1
+
 
 @dataclass(frozen=True, eq=False)
 class Topology:
@@ -71,3 +74,13 @@ COCO17 = Topology(
 )  # fmt: skip
 
 TOPOLOGIES = {COCO17.name: COCO17}
+
+
+def box_xywh_px(xy_px: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The box (left, top, width, height) around joints (J, 2) with a margin; None without joints."""
+    seen = xy_px[np.isfinite(xy_px).all(-1)]
+    if not len(seen):
+        return None
+    low, high = seen.min(0), seen.max(0)
+    margin = BOX_MARGIN * np.maximum(high - low, 1.0)
+    return np.concatenate([low - margin, high - low + 2 * margin])

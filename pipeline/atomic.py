@@ -5,33 +5,31 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import models.atomic
+from models.atomic import fsync
 from pipeline.errors import StageError
+
+__all__ = ["disk_error", "fsync", "remove", "replacing", "write_atomically"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """As `models.atomic.replacing`. Raises StageError on a full disk."""
+    try:
+        with models.atomic.replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write text (UTF-8) or bytes under a temporary name, fsync, rename. Raises StageError on a full disk."""
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        fsync(temporary)
-        temporary.replace(path)
-        fsync(path.parent)
-    except OSError as error:
-        raise disk_error(error, path) from error
-    finally:
-        remove(temporary)
-
-
-def fsync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove(path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from models.skeleton import Topology
-from pipeline.labels import box_xywh_px, clip_box
+from models.skeleton import Topology, box_xywh_px
+from pipeline.labels import clip_box
 from pipeline.types import DEFAULT_TOPOLOGY, Array
 
 PERSON = 1

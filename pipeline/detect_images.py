@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.overlays import Overlays
 from pipeline.probe import Shot
 from pipeline.progress import progress
-from pipeline.rows_file import RowsFile
+from pipeline.rows_file import RowsFile, rows_file
 from pipeline.sources import IMAGE_ENDINGS, VIDEO_ENDINGS, list_media, read_image
 from pipeline.tables import IMAGE_POSES
 from pipeline.types import Poses2D
@@ -55,7 +55,7 @@ def detect_images(inputs: Sequence[Path], out: Path, draw: Path | None, config: 
         raise InputError(f"{out}: expected the name of a file to write, such as people.parquet, found a folder")
     overlays = Overlays(draw, files) if draw is not None else None
     detector, found, begun = detector_of(config), Found(), time.perf_counter()
-    with RowsFile(out, IMAGE_POSES) as table, progress("detect", len(files), "files") as advance:
+    with rows_file(out, IMAGE_POSES) as table, progress("detect", len(files), "files") as advance:
         for file in files:
             try:
                 found.done.append(detect_file(detector, file, table, overlays, config))

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.skeleton import COCO17
+from models.skeleton import BOX_MARGIN, COCO17
 from pipeline.errors import InputError
-from pipeline.labels import BOX_MARGIN
 
 Array = NDArray[np.float64]
 Results = list[dict[str, Any]]

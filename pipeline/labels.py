@@ -11,14 +11,13 @@ from scipy.optimize import linear_sum_assignment
 
 from calibration.camera import Camera
 from calibration.transforms import scale_px
+from models.skeleton import box_xywh_px
 from pipeline.samples import encode_jpeg, project_labels, sample_id
 from pipeline.types import Array, Poses2D, Sample
 
 SEEN, HIDDEN, NOT_LABELLED = 2, 1, 0  # COCO's v
 # A detection belongs to a label, and its joint to the label's, within this share of the diagonal of the person's box.
 NEAR = 0.15
-# Joints end before the body does: boxes of people are wider than those of their joints by this share on every side.
-BOX_MARGIN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +66,6 @@ def _owners(xy_px: Array, pose: Poses2D | None) -> NDArray[np.int64]:
     for d, p in zip(*linear_sum_assignment(share), strict=True):
         owner[d] = p if share[d, p] <= NEAR else -1
     return owner
-
-
-def box_xywh_px(xy_px: Array) -> Array | None:
-    """The box (left, top, width, height) around joints (J, 2) with a margin; None without joints."""
-    seen = xy_px[np.isfinite(xy_px).all(-1)]
-    if not len(seen):
-        return None
-    low, high = seen.min(0), seen.max(0)
-    margin = BOX_MARGIN * np.maximum(high - low, 1.0)
-    return np.concatenate([low - margin, high - low + 2 * margin])
 
 
 def clip_box(box: Array, size_wh: tuple[int, int]) -> Array:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.atomic import disk_error, fsync, remove, write_atomically
+from pipeline.atomic import replacing, write_atomically
 from pipeline.draw import draw_people
 from pipeline.encode import VideoWriter
 from pipeline.errors import InputError
@@ -34,17 +33,8 @@ class Overlays:
         if not is_video:
             yield lambda shot, people: write_atomically(target, encode_jpeg(_drawn(shot, people), JPEG_QUALITY))
             return
-        temporary = target.with_name(f".{os.getpid()}-{target.name}")
-        try:
-            with VideoWriter(temporary) as video:
-                yield lambda shot, people: video.write(_drawn(shot, people), shot.t_ns)
-            if temporary.exists():
-                fsync(temporary)
-                temporary.replace(target)
-        except OSError as error:
-            raise disk_error(error, target) from error
-        finally:
-            remove(temporary)
+        with replacing(target) as temporary, VideoWriter(temporary) as video:
+            yield lambda shot, people: video.write(_drawn(shot, people), shot.t_ns)
 
     def _target(self, file: Path, ending: str) -> Path:
         names = (f"{file.stem}{'' if n == 1 else f'-{n}'}{ending}" for n in range(1, len(self._taken) + 2))

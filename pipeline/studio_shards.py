@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.progress import Advance, progress
-from pipeline.rows_file import RowsFile
+from pipeline.rows_file import rows_file
 from pipeline.samples import encode_jpeg, sample_rows
 from pipeline.shards import GROUP, huggingface_metadata
 from pipeline.studio_coco import jpeg_quality
@@ -125,7 +125,7 @@ def _rows(images: Iterator[Labelled], seed: int, start: int, advance: Advance) -
 
 def _write(path: Path, recipe: bytes, rows: Iterator[dict[str, Any]]) -> None:
     schema = SAMPLES.with_metadata({b"huggingface": huggingface_metadata(SAMPLES), RECIPE: recipe})
-    with RowsFile(path, schema, GROUP) as file:
+    with rows_file(path, schema, GROUP) as file:
         for row in rows:
             file.write([row])
 

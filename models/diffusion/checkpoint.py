@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from models.atomic import replacing
 
 
 class Averaged:
@@ -48,11 +49,10 @@ def save_checkpoint(
         for key in ("exp_avg", "exp_avg_sq"):
             if key in optimiser.state[parameter]:
                 tensors[f"{key}/{name}"] = optimiser.state[parameter][key]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     # a tensor held twice, as under tied weights, must be written as two
-    save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"step": str(step), "digest": digest})
-    temporary.replace(path)
+    ready = {k: v.contiguous().clone() for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(ready, temporary, {"step": str(step), "digest": digest})
 
 
 def load_checkpoint(

@@ -28,7 +28,8 @@ from pipeline.candidates import Candidates, group_candidates
 from pipeline.config import ReconstructConfig
 from pipeline.evaluate import pcp
 from pipeline.reconstruct import thresholds_px
-from tests.benchmarks.geometry import ROOT, best_of
+from tests.benchmarks.geometry import ROOT
+from tests.benchmarks.timing import best_of
 from tests.pipeline.worlds import ring, see, walk
 
 # Published parts, by the names of the labels.

@@ -5,7 +5,6 @@ Run: ``python -m tests.benchmarks.bench_grouping``. One thread; the peer is the 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,23 +23,13 @@ from models.hourglass import StackedHourglass
 from models.losses import associative_embedding_loss, heatmap_loss
 from tests.benchmarks.crowds import Crowd, crowd, recalled
 from tests.benchmarks.peer_grouping import munkres_pairs, usual_group
+from tests.benchmarks.timing import cpu_seconds
 
 Array = NDArray[Any]
 # people, side of the map, K (2: tags of an image and of its mirror image), milliseconds allowed
 SCENES = ((30, 128, 1, 8), (30, 256, 1, 20), (5, 512, 2, 40))
 SEEDS = range(10)
 NETWORK_PX, BATCH = 256, 8
-
-
-def milliseconds(run: Callable[[], object], times: int) -> float:
-    """Median CPU milliseconds after one run that warms up: neighbours on the machine stretch the clock on the wall."""
-    run()
-    taken = []
-    for _ in range(times):
-        begin = time.process_time()
-        run()
-        taken.append(time.process_time() - begin)
-    return 1e3 * float(np.median(taken))
 
 
 def by_munkres(gains: Array, maximize: bool) -> tuple[Array, Array]:
@@ -104,8 +93,8 @@ def coarse(scene: Crowd) -> Crowd:
 def report_scene(people: int, side: int, dims: int, allowed_ms: int) -> None:
     scenes = [crowd(people, side, dims, seed) for seed in SEEDS]
     first = scenes[0]
-    ours = milliseconds(lambda: group(first.heatmaps, first.tags), 31)
-    usual = milliseconds(lambda: usual_group(first.heatmaps, first.tags), 3)
+    ours = 1e3 * cpu_seconds(lambda: group(first.heatmaps, first.tags), 31)
+    usual = 1e3 * cpu_seconds(lambda: usual_group(first.heatmaps, first.tags), 3)
     print(f"\n{people} people, {side}x{side}, K={dims}")
     print(f"  time             {ours:8.1f} ms  (bar {allowed_ms} ms)   usual {usual:.0f} ms")
     recall = np.mean([recalled(s, group(s.heatmaps, s.tags)[0]) for s in scenes])
@@ -119,7 +108,7 @@ def report_scene(people: int, side: int, dims: int, allowed_ms: int) -> None:
 
 def turn_by_turn(runs: Sequence[Callable[[], object]], times: int) -> list[float]:
     """Median CPU milliseconds of each, in turn, so that a neighbour's load falls on all of them."""
-    taken = [[milliseconds(run, 1) for run in runs] for _ in range(times)]
+    taken = [[1e3 * cpu_seconds(run, 1) for run in runs] for _ in range(times)]
     return [float(median) for median in np.median(taken, axis=0)]
 
 

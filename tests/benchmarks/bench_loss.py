@@ -7,7 +7,6 @@ of the tag terms; the ratio with the heatmap term in both is printed beside it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.losses import associative_embedding_loss, heatmap_loss
+from tests.benchmarks.timing import cpu_seconds
 
 BATCH, PEOPLE, JOINTS = 8, 30, 17
 SIDES = (64, 128)  # maps of 256 px images, as the shipped network is trained on, and of 512 px ones
@@ -69,17 +69,6 @@ def whole_step(loss: Loss, heatmaps: Tensor, targets: Tensor, tags: Tensor, join
     torch.autograd.grad(value, leaves)
 
 
-def seconds(run: Callable[[], object], times: int) -> float:
-    """Median CPU seconds after one run that warms up: neighbours on the machine stretch the clock on the wall."""
-    run()
-    taken = []
-    for _ in range(times):
-        begin = time.process_time()
-        run()
-        taken.append(time.process_time() - begin)
-    return float(np.median(taken))
-
-
 def largest_differences(dtype: torch.dtype, dims: int) -> tuple[float, float]:
     _, _, tags, joints = batch(dtype, dims, SIDES[-1])
     (value, gradient), (expected, expected_gradient) = (
@@ -95,8 +84,8 @@ def compare(side: int) -> None:
         ("heatmap + pull + push", lambda loss: whole_step(loss, heatmaps, targets, tags, joints)),
     )
     for name, step in rows:
-        ours = seconds(lambda step=step: step(associative_embedding_loss), 15)
-        plain = seconds(lambda step=step: step(plain_loss), 3)
+        ours = cpu_seconds(lambda step=step: step(associative_embedding_loss), 15)
+        plain = cpu_seconds(lambda step=step: step(plain_loss), 3)
         ratio = f"ratio {plain / ours:6.0f}   (bar {RATIO})"
         print(f"{side:4} px {name:22} ours {ours * 1e3:7.2f} ms   loop {plain * 1e3:8.1f} ms   {ratio}")
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,10 +20,11 @@ import numpy as np
 
 from calibration.refine_points import refine_points
 from calibration.rig import Rig
-from calibration.transforms import Rigid
 from calibration.triangulate import Points3D, triangulate, triangulate_robust
 from calibration.uncertainty import point_covariance, sees
-from tests.benchmarks.geometry import best_of, problems, rig_of
+from tests.benchmarks.geometry import problems, rig_of
+from tests.benchmarks.timing import best_of
+from tests.calibration.rigs import drawn, uncertain
 
 POINTS = 100_000
 # aniposelib tries every subset of the views of every point in Python: 2 ms a subset, an hour for all points.
@@ -163,25 +163,6 @@ def inside_pixels(rig: Rig, xy_px: np.ndarray, truth_mm: np.ndarray) -> float:
     points = robust_refined(rig, xy_px)
     assert points.covariance_m2 is not None
     return inside(points.xyz_m, truth_mm, points.covariance_m2)
-
-
-def uncertain(rig: Rig) -> Rig:
-    """The rig with correlated pose errors of about 1 mrad and 3 mm, but for the first camera."""
-    width = 6 * (len(rig) - 1)
-    factor = np.tile([1e-3] * 3 + [3e-3] * 3, len(rig) - 1)[:, None] * np.random.default_rng(0).normal(size=(width, width))
-    covariance = np.zeros((6 * len(rig), 6 * len(rig)))
-    covariance[6:, 6:] = factor @ factor.T / width
-    return replace(rig, covariance=covariance)
-
-
-def drawn(rig: Rig, rng: np.random.Generator) -> Rig:
-    assert rig.covariance is not None
-    off = rng.multivariate_normal(np.zeros(len(rig.covariance)), rig.covariance, method="eigh").reshape(-1, 6)
-    poses = [
-        Rigid.from_rvec(c.cam_from_world.rvec + d[:3], c.cam_from_world.t + d[3:])
-        for c, d in zip(rig.cameras, off, strict=True)
-    ]
-    return Rig(tuple(c.with_pose(pose) for c, pose in zip(rig.cameras, poses, strict=True)))
 
 
 def filmed(rig: Rig, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -35,13 +33,3 @@ def rig_of(cameras: list[dict[str, Any]]) -> Rig:
             for i, c in enumerate(cameras)
         )
     )
-
-
-def best_of(run: Callable[[], Any], times: int = 3) -> tuple[float, Any]:
-    """The fewest CPU seconds of some runs, and the last result."""
-    seconds, result = [], None
-    for _ in range(times):
-        start = time.process_time()
-        result = run()
-        seconds.append(time.process_time() - start)
-    return min(seconds), result

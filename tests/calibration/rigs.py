@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,3 +65,23 @@ def projections(rig: Rig) -> np.ndarray:
     rays = np.c_[rng.uniform(-0.3, 0.3, (50, 2)), np.ones(50)] * rng.uniform(1, 5, (50, 1))
     placed = [Rigid.from_rvec(camera.cam_from_world.rvec.round(6), camera.cam_from_world.t.round(6)) for camera in rig.cameras]
     return np.stack([c.project(pose.inverse().apply(rays)) for c, pose in zip(rig.cameras, placed, strict=True)])
+
+
+def uncertain(rig: Rig, seed: int = 0) -> Rig:
+    """The rig with correlated pose errors of about 1 mrad and 3 mm, but for the first camera."""
+    width = 6 * (len(rig) - 1)
+    factor = np.tile([1e-3] * 3 + [3e-3] * 3, len(rig) - 1)[:, None] * np.random.default_rng(seed).normal(size=(width, width))
+    covariance = np.zeros((6 * len(rig), 6 * len(rig)))
+    covariance[6:, 6:] = factor @ factor.T / width
+    return replace(rig, covariance=covariance)
+
+
+def drawn(rig: Rig, rng: np.random.Generator) -> Rig:
+    """A rig off by an error of the stated covariance."""
+    assert rig.covariance is not None
+    off = rng.multivariate_normal(np.zeros(len(rig.covariance)), rig.covariance, method="eigh").reshape(-1, 6)
+    poses = [
+        Rigid.from_rvec(c.cam_from_world.rvec + d[:3], c.cam_from_world.t + d[3:])
+        for c, d in zip(rig.cameras, off, strict=True)
+    ]
+    return Rig(tuple(c.with_pose(pose) for c, pose in zip(rig.cameras, poses, strict=True)))

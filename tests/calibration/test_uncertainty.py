@@ -17,35 +17,21 @@ from calibration.synthetic import moving_board, project_board, ring_rig
 from calibration.transforms import Rigid
 from calibration.triangulate import triangulate
 from calibration.uncertainty import joint_point_covariance, point_covariance, sees, worst_sigma_m
+from tests.calibration.rigs import drawn, uncertain
 
 DRAWS, NOISE_PX = 3000, 1.5
 POINTS_M = np.array([[0.0, 0.0, 1.0], [0.5, -0.4, 0.4], [-0.6, 0.3, 1.6]])
 
 
 def _uncertain_rig(seed: int = 0) -> Rig:
-    """Four cameras whose poses are correlated and off by about 1 mrad and 3 mm, but for the first."""
-    rig, rng = ring_rig(4, arc_deg=200, seed=seed), np.random.default_rng(seed)
-    factor = np.tile([1e-3] * 3 + [3e-3] * 3, 3)[:, None] * rng.normal(size=(18, 18)) / np.sqrt(18)
-    covariance = np.zeros((24, 24))
-    covariance[6:, 6:] = factor @ factor.T
-    return Rig(rig.cameras, (), covariance)
-
-
-def _drawn(rig: Rig, rng: np.random.Generator) -> Rig:
-    assert rig.covariance is not None
-    off = rng.multivariate_normal(np.zeros(len(rig.covariance)), rig.covariance, method="eigh").reshape(-1, 6)
-    moved = [
-        Rigid.from_rvec(c.cam_from_world.rvec + d[:3], c.cam_from_world.t + d[3:])
-        for c, d in zip(rig.cameras, off, strict=True)
-    ]
-    return Rig(tuple(c.with_pose(pose) for c, pose in zip(rig.cameras, moved, strict=True)))
+    return uncertain(ring_rig(4, arc_deg=200, seed=seed), seed)
 
 
 @pytest.fixture(scope="module")
 def errors_m() -> np.ndarray:
     """(DRAWS, N, 3): points triangulated with the nominal rig from noisy pixels of the rig that really filmed."""
     rig, rng = _uncertain_rig(), np.random.default_rng(1)
-    xy_px = np.stack([[c.project(POINTS_M) for c in _drawn(rig, rng).cameras] for _ in range(DRAWS)])
+    xy_px = np.stack([[c.project(POINTS_M) for c in drawn(rig, rng).cameras] for _ in range(DRAWS)])
     xy_px = (xy_px + rng.normal(0, NOISE_PX, xy_px.shape)).transpose(1, 0, 2, 3).reshape(len(rig), -1, 2)
     points = refine_points(rig, xy_px, triangulate(rig, xy_px))
     return points.xyz_m.reshape(DRAWS, -1, 3) - POINTS_M

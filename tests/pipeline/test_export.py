@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from calibration.formats import load_rig
+from models.skeleton import box_xywh_px
 from pipeline.config import AuditConfig, ExportConfig
 from pipeline.export import run
-from pipeline.labels import HIDDEN, SEEN, box_xywh_px, captured_sample, clip_box, label_image
+from pipeline.labels import HIDDEN, SEEN, captured_sample, clip_box, label_image
 from pipeline.samples import encode_jpeg, generated_id, sample_id, sample_rows
 from pipeline.shards import ShardWriter, huggingface_metadata
 from pipeline.store import Ref, Store

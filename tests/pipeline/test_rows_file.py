@@ -4,14 +4,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.rows_file import RowsFile
+from pipeline.rows_file import rows_file
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
 
 def test_rows_come_back_in_order_and_wait_in_groups_only(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "rows ü.parquet"
-    with RowsFile(path, SCHEMA, group=4) as file:
+    with rows_file(path, SCHEMA, group=4) as file:
         for n in range(10):
             file.write([{"n": n}])
             assert not path.exists()
@@ -23,7 +23,7 @@ def test_rows_come_back_in_order_and_wait_in_groups_only(tmp_path: Path) -> None
 def test_an_error_leaves_the_old_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"old")
-    with pytest.raises(ZeroDivisionError), RowsFile(path, SCHEMA) as file:
+    with pytest.raises(ZeroDivisionError), rows_file(path, SCHEMA) as file:
         file.write([{"n": 1}])
         raise ZeroDivisionError
     assert path.read_bytes() == b"old"

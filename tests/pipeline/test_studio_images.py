@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from models.body import heaviest, load_body, skin
 from models.motion import random_pose
+from models.pasted import read_cutouts
 from pipeline import studio_images, studio_people, studio_shards
 from pipeline.errors import InputError, StageError
 from pipeline.samples import decode_image
@@ -163,9 +164,15 @@ def test_shards_carry_the_features_of_an_export(whole: Path) -> None:
 
 
 def test_the_command_line_writes_shards_and_says_what_it_made(whole: Path) -> None:
-    asked = ["simulate", str(whole), "--images", "5", "--seed", "5", "--shard", "2", "--json"]
+    asked = ["draw", "images", str(whole), "5", "--seed", "5", "--shard", "2", "--json"]
     result = CliRunner().invoke(app, asked)
     assert result.exit_code == 0, result.stderr
     answer = json.loads(result.stdout)
     assert (len(answer["files"]), answer["made"], answer["images"]) == (3, 0, 0)
     assert CliRunner().invoke(app, [*asked, "--first", "1"]).exit_code == 2
+
+
+def test_the_command_line_draws_people_to_paste(tmp_path: Path, images: list[Labelled]) -> None:
+    result = CliRunner().invoke(app, ["draw", "cutouts", str(tmp_path / "cut"), "2", "--seed", "3", "--json"])
+    assert result.exit_code == 0, result.stderr
+    assert len(read_cutouts(tmp_path / "cut")) == 2
