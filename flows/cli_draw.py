@@ -28,7 +28,7 @@ def draw_images(
     first: Annotated[int, typer.Option(min=0, help="Number of the first image, to divide the work.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Labelled images of 256 px in Parquet shards, one to three people each; goes on where it was stopped."""
+    """Labelled images of 256 px in Parquet shards, one to four people each; goes on where it was stopped."""
     with answering(as_json) as answer:
         from pipeline.studio_shards import Order, write_shards
 

@@ -12,6 +12,7 @@ from models.detector_data import ViewConfig
 from models.hourglass import HourglassConfig
 from models.photos import Source
 
+OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = {"auto": "", "fp32": "no", "bf16": "bf16"}  # in accelerate's words; "auto" asks the device
 
 
@@ -38,6 +39,7 @@ class TrainConfig:
     steps: int = 20_000
     batch: int = 16
     learning_rate: float = 2e-3
+    optimizer: str = "muon"  # muon | adamw
     weight_decay: float = 0.01
     warmup: int = 500
     schedule: str = "decay"  # decay | cosine
@@ -55,7 +57,7 @@ class TrainConfig:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.view.size_px % self.network.stride_px:

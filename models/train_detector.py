@@ -24,6 +24,7 @@ from models.detector import load_network
 from models.detector_data import PoseSamples
 from models.hourglass import StackedHourglass, build_hourglass
 from models.losses import associative_embedding_loss, heatmap_loss
+from models.optimizers import make_optimizer
 from models.pasted import read_cutouts
 from models.skeleton import TOPOLOGIES
 from models.train_config import TrainConfig, learning_rate, mixed_precision, tag_weight
@@ -85,8 +86,7 @@ class Run:
         self.cutouts = read_cutouts(Path(config.cutouts), TOPOLOGIES[config.network.topology]) if config.cutouts else []
         net = build_hourglass(config.network)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = torch.optim.AdamW(net.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
-        self.net, self.optimiser = self.accelerator.prepare(net, optimiser)
+        self.net, self.optimiser = self.accelerator.prepare(net, make_optimizer(net.parameters(), config))
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.earlier: list[dict[str, Any]] = []  # the runs that made the weights this one began from
@@ -181,7 +181,7 @@ class Run:
         network = asdict(self.config.network)
         self._write(self.checkpoint, tensors, {"step": self.step, "seconds": self.seconds, "network": network,
                                                "seed": self.config.seed, "batch": self.config.batch,
-                                               "earlier": self.earlier})  # fmt: skip
+                                               "optimizer": self.config.optimizer, "earlier": self.earlier})  # fmt: skip
 
     def _write(self, path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
         """The main process writes; the others wait, so that nobody goes on from, or returns, a file that is not there yet."""
@@ -198,7 +198,9 @@ class Run:
         tensors, about = load_tensors(self.checkpoint)
         network = asdict(self.config.network)
         about["network"]["checkpoint_stacks"] = network["checkpoint_stacks"]  # a matter of memory, not of results
-        for key, mine in (("network", network), ("seed", self.config.seed), ("batch", self.config.batch)):
+        about.setdefault("optimizer", "adamw")  # the only one before it was recorded
+        kept = {"network": network, "seed": self.config.seed, "batch": self.config.batch, "optimizer": self.config.optimizer}
+        for key, mine in kept.items():
             if about[key] != mine:
                 raise ValueError(
                     f"{self.checkpoint}: made with {key}={about[key]}, asked to go on with {mine}; use another folder"

@@ -1,4 +1,4 @@
-"""Labelled training images from the virtual studio: one to three people who hide each other, exact COCO-17 labels.
+"""Labelled training images from the virtual studio: one to four people who hide each other, exact COCO-17 labels.
 
 Every image has its own seed, so a run can be split or extended and gives the same images.
 """
@@ -87,8 +87,8 @@ def _cast(body: Body, garments: Sequence[Garment], rng: np.random.Generator) -> 
 
 
 def draw_image(renderer: Renderer, actors: Sequence[Actor], rng: np.random.Generator, photos: Sequence[Image]) -> Labelled:
-    """One labelled image of one to three of the actors."""
-    chosen = rng.permutation(len(actors))[: rng.choice([1, 2, 3], p=[0.5, 0.32, 0.18])]
+    """One labelled image of one to four of the actors."""
+    chosen = rng.permutation(len(actors))[: rng.choice([1, 2, 3, 4], p=[0.45, 0.3, 0.15, 0.1])]
     view_rad = rng.uniform(-np.pi, np.pi)
     spots = _spots(len(chosen), view_rad, rng)
     people = [actors[a].posed(_pose(rng), rng.uniform(-np.pi, np.pi), spots[p], p) for p, a in enumerate(chosen)]

@@ -36,13 +36,14 @@ def config_for(folder: Path, data: Path, **changes: object) -> TrainConfig:
     return replace(TINY, out=str(folder), sources=sources, validation=sources, held_out={}, **changes)  # type: ignore[arg-type]
 
 
-def test_a_run_in_two_parts_ends_bit_for_bit_like_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_run_in_two_parts_ends_bit_for_bit_like_one(tmp_path: Path, optimizer: str) -> None:
     data = write_folder(tmp_path / "set")
-    whole = train(config_for(tmp_path / "whole", data), quiet)
+    whole = train(config_for(tmp_path / "whole", data, optimizer=optimizer), quiet)
     # The stop is wherever time has run out: after the first step here.
-    train(config_for(tmp_path / "parts", data, seconds=0.0), quiet)
+    train(config_for(tmp_path / "parts", data, optimizer=optimizer, seconds=0.0), quiet)
     assert load_tensors(tmp_path / "parts" / "checkpoint.safetensors")[1]["step"] == 1
-    parts = train(config_for(tmp_path / "parts", data), quiet)
+    parts = train(config_for(tmp_path / "parts", data, optimizer=optimizer), quiet)
     a, b = load_tensors(whole)[0], load_tensors(parts)[0]
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -94,6 +95,13 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     train(config, quiet)
     with pytest.raises(ValueError, match="checkpoint.safetensors: made with network=.*use another folder"):
         train(replace(config, network=HourglassConfig(channels=16, depth=2, stacks=1)), quiet)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "set")
+    train(config_for(tmp_path / "run", data, seconds=0.0), quiet)
+    with pytest.raises(ValueError, match="made with optimizer=muon, asked to go on with adamw"):
+        train(config_for(tmp_path / "run", data, optimizer="adamw"), quiet)
 
 
 def test_a_run_begins_from_trained_weights_and_remembers_them(tmp_path: Path) -> None:
