@@ -65,6 +65,10 @@ Decay = Annotated[
     float,
     typer.Option("--decay", min=0, max=1, help="Last share of the steps over which the rate falls to 0."),
 ]
+TagRamp = Annotated[
+    str,
+    typer.Option("--tag-ramp", metavar="BEGIN:END", help="Steps over which the loss of the tags comes in; none with --from."),
+]
 Seconds = Annotated[float | None, typer.Option("--seconds", help="Stop cleanly after this long.")]
 Seed = Annotated[int, typer.Option("--seed", min=0)]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
@@ -94,6 +98,7 @@ def train_detector(
     optimizer: Optimizer = "muon",
     schedule: Schedule = "decay",
     decay: Decay = 0.2,
+    tag_ramp: TagRamp = "1500:4000",
     seconds: Seconds = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -113,8 +118,8 @@ def train_detector(
             "network": network, "view": {"size_px": size, "mosaic": mosaic, "paste": paste}, "sources": data,
             "validation": validation, "held_out": held_out, "cutouts": None if cutouts is None else str(cutouts),
             "begin_from": begin_from, "out": str(out), "steps": steps, "batch": batch, "learning_rate": learning_rate,
-            "optimizer": optimizer, "schedule": schedule, "decay": decay, "seconds": seconds, "seed": seed, "device": device,
-            "precision": precision, "workers": workers,
+            "optimizer": optimizer, "schedule": schedule, "decay": decay, "tag_ramp": tag_ramp, "seconds": seconds,
+            "seed": seed, "device": device, "precision": precision, "workers": workers,
         })  # fmt: skip
         if main_process:
             answer.values |= config
@@ -133,6 +138,7 @@ def _trained(options: dict[str, Any]) -> dict[str, Any]:
     options["held_out"] = dict(_count(text) for text in options["held_out"])
     if not options["held_out"]:
         del options["held_out"]  # those of the shipped weights
+    options["tag_ramp"] = _span("--tag-ramp", options["tag_ramp"])
     try:
         for name in ("sources", "validation"):
             options[name] = tuple(Source.parse(text) for text in options[name])
@@ -150,3 +156,12 @@ def _count(text: str) -> tuple[str, int]:
     if not count.isdigit():
         raise InputError(f"--held-out: expected NAME=COUNT, got {text!r}")
     return name, int(count)
+
+
+def _span(option: str, text: str) -> tuple[int, int]:
+    from pipeline.errors import InputError
+
+    begin, _, end = text.partition(":")
+    if not (begin.isdigit() and end.isdigit() and int(begin) <= int(end)):
+        raise InputError(f"{option}: expected BEGIN:END in steps, the first no later than the second, got {text!r}")
+    return int(begin), int(end)

@@ -40,6 +40,7 @@ def test_the_command_line_shapes_the_network_and_the_run(tmp_path: Path) -> None
         (["--data", "set", "--schedule", "step"], "schedule: expected one of decay, cosine"),
         (["--data", "set", "--paste", "0.5"], "pasted people: expected a share above 0 and a folder"),
         (["--data", "set", "--held-out", "set"], "expected NAME=COUNT"),
+        (["--data", "set", "--tag-ramp", "9:3"], "expected BEGIN:END in steps"),
     ],
 )
 def test_a_wrong_request_is_told_in_one_message(
