@@ -102,7 +102,7 @@ def _propose(rig: Rig, views: Views, a: int, b: int, match_px: float, topology: 
             seen_px = views.xy_px[:, c]
             off_x, off_y = (seen_px[f, ..., k] - expected_px[:, None, :, k] for k in (0, 1))
             off_px = np.sqrt(off_x * off_x + off_y * off_y)  # (H, P, J)
-            support[:, c] = 1.0 - _mean_error(off_px, np.isfinite(seen_px[..., 0])[f], match_px) / match_px
+            support[:, c] = 1.0 - mean_error(off_px, np.isfinite(seen_px[..., 0])[f], match_px) / match_px
     rows = np.arange(len(f))
     support[rows, a, p] = support[rows, b, q] = 1.0 - cost_px / match_px
     support[..., people:] -= MIRROR_COST
@@ -118,13 +118,13 @@ def _meet(
     points = triangulate(pair, both.reshape(2, -1, 2))
     error_px = points.error_px.reshape(proposals, joints)
     common = np.isfinite(both).all((0, 3))
-    return points.xyz_m.reshape(proposals, joints, 3), _mean_error(error_px, common, match_px)
+    return points.xyz_m.reshape(proposals, joints, 3), mean_error(error_px, common, match_px)
 
 
-def _mean_error(error_px: Array, common: NDArray[np.bool_], match_px: float) -> Array:
+def mean_error(error_px: Array, common: NDArray[np.bool_], match_px: float) -> Array:
     """Mean over joints (..., J) seen in both places, each cut off; infinite with too few of them. NaN errors (joints behind a
     camera) count as cut off where the proposal should have had them."""
-    cut = np.where(common, np.minimum(np.nan_to_num(error_px, nan=np.inf), CUT * match_px), 0.0)
+    cut = np.where(common, np.fmin(error_px, CUT * match_px), 0.0)  # of NaN and a number, the number
     known = common.sum(-1)
     return np.where(known >= COMMON_JOINTS, cut.sum(-1) / np.maximum(known, 1), np.inf)
 

@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from calibration.rig import Rig
-from calibration.triangulate import triangulate_robust
+from calibration.triangulate import Points3D, triangulate_robust
 from calibration.uncertainty import point_covariance
-from pipeline.association import Views, Whole, associate, pack, with_mirrored
+from pipeline.association import Views, Whole, pack, with_mirrored
 from pipeline.bumps import Instant, bump_figures, clip_bumps
 from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.progress import progress
+from pipeline.repair import gathered, repaired
 from pipeline.store import Ref, Store
 from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows, write_rows
+from pipeline.tracking import Limits, Tracker
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
-VERSION = "6"
+VERSION = "7"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 # Instants handled at once: enough to fill numpy's loops, few enough that memory does not grow with the recording.
@@ -36,36 +37,60 @@ def reconstruct(rig: Rig, instants: Iterable[Instant], config: ReconstructConfig
     used, score their mean detection score, covariance_m2 comes from the noise of the detections and from the rig's covariance
     together. Identities count from 0 and are kept through gaps of up to max_gap_ms.
     """
-    tracker = _Tracker(config)
+    match_px, threshold_px = thresholds_px(rig, config)
+    limits = Limits(match_px, threshold_px, config.max_step_m, config.max_gap_ms * 1e6, config.min_joints)
+    tracker = Tracker(rig, limits)
     stream = iter(instants)
     while chunk := list(islice(stream, CHUNK)):
-        for found in _skeletons(rig, chunk, config):
-            yield tracker.name(found)
+        yield from _skeletons(rig, chunk, config, tracker)
 
 
-def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig) -> list[Skeletons3D]:
-    """Skeletons of some instants, people numbered within each instant."""
+def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig, tracker: Tracker) -> list[Skeletons3D]:
+    """Skeletons of some instants."""
     views = with_mirrored(pack([poses for _, poses in chunk], JOINTS))
-    match_px, threshold_px = thresholds_px(rig, config)
-    groups = associate(rig, views, match_px, threshold_px)
-    instant = np.repeat(np.arange(len(chunk)), [len(g) for g in groups])
-    xy_px, score = _gather(views, instant, np.concatenate(groups))
-    points = triangulate_robust(rig, xy_px.reshape(len(rig), -1, 2), score.reshape(len(rig), -1), threshold_px)
-    used = np.zeros((len(rig), len(points.n_views)), dtype=bool) if points.used is None else points.used
+    threshold_px = thresholds_px(rig, config)[1]
+    whose, names = zip(*tracker.follow([t_ns for t_ns, _ in chunk], views), strict=True)
+    instant = np.repeat(np.arange(len(chunk)), [len(w) for w in whose])
+    points, used, score = _points(rig, views, instant, np.concatenate(whose), threshold_px)
     xyz_m = np.where((points.n_views >= config.min_views)[:, None], points.xyz_m, np.nan).reshape(-1, JOINTS, 3)
     known = np.isfinite(xyz_m).all(-1)
-    total = np.where(used, score.reshape(used.shape), 0.0).sum(0)
+    total = np.where(used, score, 0.0).sum(0)
     mean_score = np.where(known, (total / np.maximum(points.n_views, 1)).reshape(known.shape), 0.0)
     error_px = np.where(known, points.error_px.reshape(known.shape), np.nan)
     n_views = np.where(known, points.n_views.reshape(known.shape), 0)
     covariance_m2 = _covariance_m2(rig, xyz_m, error_px, n_views, used)
-    enough = known.sum(1) >= config.min_joints
+    who, enough = np.concatenate(names), known.sum(1) >= config.min_joints
     made = []
     for f, (t_ns, _) in enumerate(chunk):
         mine = (instant == f) & enough
         figures = (values[mine] for values in (xyz_m, mean_score, error_px, n_views, covariance_m2))
-        made.append(Skeletons3D(t_ns, np.arange(mine.sum()), *figures))
+        made.append(Skeletons3D(t_ns, who[mine], *figures))
     return made
+
+
+def _points(
+    rig: Rig, views: Views, instant: Whole, whose: Whole, threshold_px: float
+) -> tuple[Points3D, NDArray[np.bool_], Array]:
+    """The joints (G J) that whose joints (G, C, J) make, the views (C, G J) used for them, and their scores there: first as
+    they are, then again with the joints of other limbs and people that fit better."""
+    xy_px, score = gathered(views, instant, whose)
+    points = _robust(rig, xy_px, score, threshold_px)
+    used = _used(points, score)
+    mended = repaired(rig, views, instant, whose, points.xyz_m.reshape(*score.shape[1:], 3), used, threshold_px)
+    if (mended != whose).any():
+        xy_px, score = gathered(views, instant, mended)
+        points = _robust(rig, xy_px, score, threshold_px)
+        used = _used(points, score)
+    return points, used.reshape(len(rig), -1), score.reshape(len(rig), -1)
+
+
+def _used(points: Points3D, score: Array) -> NDArray[np.bool_]:
+    """(C, G, J) which views made which joints."""
+    return np.zeros(score.shape, dtype=bool) if points.used is None else points.used.reshape(score.shape)
+
+
+def _robust(rig: Rig, xy_px: Array, score: Array, threshold_px: float) -> Points3D:
+    return triangulate_robust(rig, xy_px.reshape(len(rig), -1, 2), score.reshape(len(rig), -1), threshold_px)
 
 
 def _covariance_m2(rig: Rig, xyz_m: Array, error_px: Array, n_views: Whole, used: NDArray[np.bool_]) -> Array:
@@ -92,66 +117,6 @@ def thresholds_px(rig: Rig, config: ReconstructConfig) -> tuple[float, float]:
     """match and threshold in px: a detector works at one image size, so its errors grow with the images of the cameras."""
     longer_px = float(max(max(camera.size_wh) for camera in rig.cameras))
     return config.match_share * longer_px, config.threshold_share * longer_px
-
-
-def _gather(views: Views, instant: Whole, groups: Whole) -> tuple[Array, Array]:
-    """The joints of groups (G, C): xy_px (C, G, J, 2) and score (C, G, J), NaN and 0 where a camera has nobody."""
-    cameras = np.arange(groups.shape[1])[:, None]
-    person = groups.T  # (C, G)
-    absent = person < 0
-    if views.score.shape[2] == 0:
-        return np.full((len(cameras), 0, JOINTS, 2), np.nan), np.zeros((len(cameras), 0, JOINTS))
-    xy_px, score = views.xy_px[instant, cameras, person], views.score[instant, cameras, person]
-    return np.where(absent[..., None, None], np.nan, xy_px), np.where(absent[..., None], 0.0, score)
-
-
-class _Tracker:
-    """Gives the people of each instant the identity of whoever stood nearest before."""
-
-    def __init__(self, config: ReconstructConfig) -> None:
-        self.config = config
-        self.last: dict[int, tuple[int, Array]] = {}  # identity -> when and where seen last
-        self.next = 0
-
-    def name(self, found: Skeletons3D) -> Skeletons3D:
-        """The same skeletons with identities, ordered by them."""
-        gap_ns = self.config.max_gap_ms * 1e6
-        self.last = {who: seen for who, seen in self.last.items() if found.t_ns - seen[0] <= gap_ns}
-        person = self._match(found)
-        for row in np.flatnonzero(person < 0):
-            person[row] = self.next
-            self.next += 1
-        self.last.update({int(who): (found.t_ns, found.xyz_m[row]) for row, who in enumerate(person)})
-        order = np.argsort(person)
-        covariance_m2 = None if found.covariance_m2 is None else found.covariance_m2[order]
-        figures = (found.xyz_m[order], found.score[order], found.error_px[order], found.n_views[order], covariance_m2)
-        return Skeletons3D(found.t_ns, person[order], *figures)
-
-    def _match(self, found: Skeletons3D) -> Whole:
-        """(P,) identities, -1 for people who were not there before."""
-        person = np.full(len(found), -1, dtype=np.int64)
-        known = sorted(self.last)
-        if not known or not len(found):
-            return person
-        step_m = np.stack([_distance_m(self.last[who][1], found.xyz_m) for who in known])  # (known, P)
-        far = 1e3 * self.config.max_step_m
-        rows, columns = linear_sum_assignment(np.where(step_m <= self.config.max_step_m, step_m, far))
-        for row, column in zip(rows, columns, strict=True):
-            if step_m[row, column] <= self.config.max_step_m:
-                person[column] = known[row]
-        return person
-
-
-def _distance_m(before_m: Array, now_m: Array) -> Array:
-    """(P,) how far skeletons (P, J, 3) are from one (J, 3): the median over common joints, which a few wrong ones do not
-    move; between the centres where they share none."""
-    away = np.linalg.norm(now_m - before_m, axis=-1)
-    shared = np.isfinite(away).any(1)
-    distance = np.empty(len(now_m))
-    distance[shared] = np.nanmedian(away[shared], axis=1)
-    for p in np.flatnonzero(~shared):
-        distance[p] = np.linalg.norm(np.nanmean(now_m[p], axis=0) - np.nanmean(before_m, axis=0))
-    return distance
 
 
 def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
