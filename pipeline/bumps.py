@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,33 +26,51 @@ MOST_PEOPLE, MOST_INSTANTS = 3, 4000
 DIGITS = 2  # of the figures in a summary
 
 
+class Thinned:
+    """Instants with people as they come, every one while they are few and ever fewer, evenly, so that MOST_INSTANTS to twice as
+    many are kept however long a recording is."""
+
+    def __init__(self) -> None:
+        self.instants: list[Skeletons3D] = []
+        self._every, self._seen = 1, 0
+
+    def add(self, instant: Skeletons3D) -> None:
+        """Take an instant, or leave it out."""
+        if not (instant.n_views > 0).any():
+            return
+        if self._seen % self._every == 0:
+            self.instants.append(instant)
+        self._seen += 1
+        if len(self.instants) >= 2 * MOST_INSTANTS:
+            self.instants, self._every = self.instants[::2], 2 * self._every
+
+
 def clip_bumps(
-    rig: Rig, instants: Iterable[Instant], skeletons: Sequence[Skeletons3D], min_shift_px: float
+    rig: Rig, instants: Iterable[Instant], skeletons: Iterable[Skeletons3D], min_shift_px: float
 ) -> tuple[Bump, ...]:
-    """Bumps of one clip, in time order. rig in the clip's pixels; instants and skeletons of the same times, in order."""
+    """Bumps of one clip, in time order. rig in the clip's pixels; skeletons of some of the instants."""
     if len(rig) < 2:
         return ()
     t_ns, xy_px = shared_joints(rig, instants, skeletons)
     return find_bumps(rig, t_ns, xy_px, min_shift_px=min_shift_px) if len(t_ns) else ()
 
 
-def shared_joints(rig: Rig, instants: Iterable[Instant], skeletons: Sequence[Skeletons3D]) -> tuple[Array, Array]:
+def shared_joints(rig: Rig, instants: Iterable[Instant], skeletons: Iterable[Skeletons3D]) -> tuple[Array, Array]:
     """t_ns (F,) and distorted px (C, F, N, 2) of the joints of people as every view shows them, NaN unseen.
 
-    Not only views that agree: people are also followed to where a bumped camera shows them. The instants with people are
-    thinned evenly to MOST_INSTANTS.
+    Not only views that agree: people are also followed to where a bumped camera shows them. Skeletons that no instant has the
+    time of are not used.
     """
-    with_people = [f for f, found in enumerate(skeletons) if len(found)]
-    kept = set(with_people[:: max(1, -(-len(with_people) // MOST_INSTANTS))])
-    people = max((min(len(skeletons[f]), MOST_PEOPLE) for f in kept), default=0)
+    of_time = {found.t_ns: found for found in skeletons if len(found)}
+    people = max((min(len(found), MOST_PEOPLE) for found in of_time.values()), default=0)
     joints = len(DEFAULT_TOPOLOGY)
     times, rows = [], []
-    for f, (t_ns, views) in enumerate(islice(instants, len(skeletons))):
-        if f in kept:
+    for t_ns, views in instants:
+        if t_ns in of_time:
             xy_px = np.full((len(rig), people, joints, 2), np.nan)
             for c, pose in enumerate(views):
                 if pose is not None and len(pose):
-                    _follow(rig, c, pose, skeletons[f], xy_px[c])
+                    _follow(rig, c, pose, of_time[t_ns], xy_px[c])
             times.append(t_ns)
             rows.append(xy_px.reshape(len(rig), -1, 2))
     if not rows:

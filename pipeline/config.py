@@ -99,6 +99,12 @@ class ReconstructConfig(Section):
     min_joints: int = Field(5, ge=1, description="joints needed for a skeleton")
     max_step_m: float = Field(0.5, gt=0, description="a person moves at most this far between two instants, in m")
     max_gap_ms: float = Field(500.0, ge=0, description="a person keeps the identity through a gap of up to this, in ms")
+    smooth: Literal["kalman", "butterworth", "one_euro", "spline", "none"] = Field(
+        "kalman", description="filter of people's tracks; what each instant alone gives is kept beside it"
+    )
+    cutoff_hz: float = Field(6.0, gt=0, description="cut-off of the Butterworth filter, in Hz")
+    fill_ms: float = Field(200.0, ge=0, le=2000, description="gaps in a track up to this are filled, in ms")
+    limb_sigma_m: float = Field(0.01, ge=0, description="limbs keep their lengths to about this, in m; 0: they may do anything")
     bump_share: float = Field(
         0.003, gt=0, lt=1, description="a bump that shifts a camera's image less is not told, as a share of the longer side"
     )

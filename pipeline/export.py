@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.card import Counts, card
 from pipeline.clip_rig import clip_rig
@@ -27,7 +28,7 @@ from pipeline.tables import SAMPLES, instants_of, poses2d_from_rows, skeletons3d
 from pipeline.trc import Trajectories, write_trc
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
-VERSION = "1"
+VERSION = "2"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 
@@ -145,14 +146,28 @@ def _write_rejected(clips: Sequence[Ref], folder: Path, config: ExportConfig, co
 
 
 def write_trajectories(clip: str, accepted: Sequence[Skeletons3D], times: Sequence[int], folder: Path) -> None:
-    """trc/<clip>-person<k>.trc for every accepted person: all instants of the clip, gaps where none is accepted."""
+    """trc/<clip>-person<k>.trc for every accepted person: all instants of the clip, gaps where none is accepted.
+
+    Smoothed joints where tracks were smoothed; then trc/raw/ holds files of the same names with what each instant alone gives.
+    """
+    raw = [(instant.t_ns, instant.person, instant.xyz_m) for instant in accepted]
+    smooth = [(instant.t_ns, instant.person, instant.smooth_m) for instant in accepted if instant.smooth_m is not None]
+    _write_tracks(clip, smooth or raw, times, folder)
+    if smooth:
+        _write_tracks(clip, raw, times, folder / "raw")
+
+
+def _write_tracks(
+    clip: str, joints: Sequence[tuple[int, NDArray[np.int64], Array]], times: Sequence[int], folder: Path
+) -> None:
+    """A file for each person of joints: t_ns, identities (P,) and (P, J, 3) of some instants."""
     folder.mkdir(parents=True, exist_ok=True)
     row_of = {t_ns: row for row, t_ns in enumerate(times)}
     rate_fps = 1e9 / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    for person in sorted({int(who) for instant in accepted for who in instant.person}):
+    for who in sorted({int(person) for _, people, _ in joints for person in people}):
         xyz_m = np.full((len(times), JOINTS, 3), np.nan)
-        for instant in accepted:
-            if (mine := instant.xyz_m[instant.person == person]).size:
-                xyz_m[row_of[instant.t_ns]] = mine[0]
+        for t_ns, people, joints_m in joints:
+            if (mine := joints_m[people == who]).size:
+                xyz_m[row_of[t_ns]] = mine[0]
         track = Trajectories(DEFAULT_TOPOLOGY.joints, np.array(times, dtype=np.int64), xyz_m, round(rate_fps, 6))
-        write_trc(track, folder / f"{clip}-person{person}.trc")
+        write_trc(track, folder / f"{clip}-person{who}.trc")

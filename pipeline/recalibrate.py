@@ -11,7 +11,7 @@ from calibration.formats import save_rig
 from calibration.recalibrate import Recalibration, recalibrate, standing_at
 from calibration.rig import Rig
 from calibration.triangulate import THRESHOLD_PX
-from pipeline.bumps import shared_joints
+from pipeline.bumps import Thinned, shared_joints
 from pipeline.clip_rig import clip_rig
 from pipeline.errors import InputError, StageError
 from pipeline.reconstruct import instants_seen
@@ -97,9 +97,11 @@ def _last_bump_s(ref: Ref, made: Artefact, camera: str) -> float:
 
 def _people_since(ref: Ref, made: Artefact, since_s: float) -> tuple[list[int], list[Skeletons3D]]:
     """Instants with people from since_s on, and the people. Raises InputError when there are none."""
-    skeletons = [
-        one for one in skeletons3d_from_rows(read_rows(made.path)) if len(one) and one.t_ns >= since_s * NS - ROUNDED_NS
-    ]
+    thinned = Thinned()
+    for one in skeletons3d_from_rows(read_rows(made.path)):
+        if one.t_ns >= since_s * NS - ROUNDED_NS:
+            thinned.add(one)
+    skeletons = thinned.instants
     if not skeletons:
         span = instants_of(ref.only("ingest").path)
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,16 @@ from calibration.rig import Rig
 from calibration.triangulate import Points3D, triangulate_robust
 from calibration.uncertainty import point_covariance
 from pipeline.association import Views, Whole, pack, with_mirrored
-from pipeline.bumps import Instant, bump_figures, clip_bumps
+from pipeline.bumps import Instant, Thinned, bump_figures, clip_bumps
 from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.progress import progress
 from pipeline.repair import gathered, repaired
+from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
-from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows, write_rows
+from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows
 from pipeline.tracking import Limits, Tracker
+from pipeline.tracks import with_tracks
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
 VERSION = "7"
@@ -120,41 +123,58 @@ def thresholds_px(rig: Rig, config: ReconstructConfig) -> tuple[float, float]:
 
 
 def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
-    """Reconstruct one clip; SKELETONS3D rows."""
+    """Reconstruct one clip; SKELETONS3D rows, written as they come."""
     slot = store.slot("reconstruct", VERSION, config, ref)
     if done := slot.done():
         return done
     seen = {artefact.summary["camera"]: artefact for artefact in ref.all("detect")}
-    rig = clip_rig(ref, seen)
-    times = instants_of(ref.only("ingest").path)
-    skeletons: list[Skeletons3D] = []
-    with progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:
-        for instant in reconstruct(rig, instants_seen(times, list(seen.values())), config):
-            skeletons.append(instant)
-            advance(1)
-    rows = list(skeletons3d_rows(skeletons))
-    min_shift_px = config.bump_share * max(max(camera.size_wh) for camera in rig.cameras)
-    bumps = clip_bumps(rig, instants_seen(times, list(seen.values())), skeletons, min_shift_px)
-    figures = summarise(rig, skeletons) | bump_figures(bumps)
-    return slot.commit(lambda path: write_rows(path, rows, SKELETONS3D), len(rows), figures)
+    rig, times = clip_rig(ref, seen), instants_of(ref.only("ingest").path)
+    tally, thinned = Tally(), Thinned()
+
+    def write(path: Path) -> tuple[int, dict[str, Any]]:
+        skeletons = reconstruct(rig, instants_seen(times, list(seen.values())), config)
+        with rows_file(path, SKELETONS3D) as file, progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:
+            for instant in with_tracks(skeletons, config):
+                file.write(skeletons3d_rows([instant]))
+                tally.add(instant)
+                thinned.add(instant)
+                advance(1)
+        min_shift_px = config.bump_share * max(max(camera.size_wh) for camera in rig.cameras)
+        bumps = clip_bumps(rig, instants_seen(times, list(seen.values())), thinned.instants, min_shift_px)
+        return tally.rows, tally.figures(rig) | bump_figures(bumps)
+
+    return slot.commit(write)
 
 
-def summarise(rig: Rig, skeletons: Sequence[Skeletons3D]) -> dict[str, Any]:
-    """Figures for the result table: people by identity, instants without anybody, mean error and views over all joints."""
-    people = {int(who) for instant in skeletons for who in instant.person}
-    figures: dict[str, Any] = {
-        "people": len(people),
-        "instants": len(skeletons),
-        "instants_without_people": sum(not len(instant) for instant in skeletons),
-    }
-    if people:
-        error = np.concatenate([instant.error_px.ravel() for instant in skeletons])
-        views = np.concatenate([instant.n_views.ravel() for instant in skeletons])
-        figures["mean_error_px"] = round(float(np.nanmean(error)), 2)
-        figures["mean_views"] = round(float(views[views > 0].mean()), 2)
-    if len(rig) < 2:
-        figures["note"] = f"only {', '.join(rig.names)} filmed this clip; joints in space need two cameras"
-    return figures
+class Tally:
+    """Figures for the result table, counted as instants come: people by identity, instants without anybody, mean error and
+    views over all joints."""
+
+    def __init__(self) -> None:
+        self.people: set[int] = set()
+        self.instants = self.empty = self.rows = self.joints = self.views = 0
+        self.error_px = 0.0
+
+    def add(self, instant: Skeletons3D) -> None:
+        """Count an instant."""
+        known = instant.n_views > 0
+        self.people |= set(instant.person.tolist())
+        self.instants, self.empty = self.instants + 1, self.empty + (not known.any())
+        self.rows, self.joints = self.rows + len(instant), self.joints + int(known.sum())
+        self.views += int(instant.n_views.sum())
+        self.error_px += float(instant.error_px[known].sum())
+
+    def figures(self, rig: Rig) -> dict[str, Any]:
+        """What the stage's summary says."""
+        figures: dict[str, Any] = {
+            "people": len(self.people), "instants": self.instants, "instants_without_people": self.empty,
+        }  # fmt: skip
+        if self.joints:
+            figures["mean_error_px"] = round(self.error_px / self.joints, 2)
+            figures["mean_views"] = round(self.views / self.joints, 2)
+        if len(rig) < 2:
+            figures["note"] = f"only {', '.join(rig.names)} filmed this clip; joints in space need two cameras"
+        return figures
 
 
 def instants_seen(times: Sequence[int], artefacts: Sequence[Artefact]) -> Iterator[Instant]:

@@ -43,21 +43,8 @@ def keep_accepted(skeletons: Iterable[Skeletons3D], audit_rows: Iterable[dict[st
     for instant in skeletons:
         keep = np.array([(instant.t_ns, int(person)) in accepted for person in instant.person], dtype=bool)
         if keep.any():
-            kept.append(_only(instant, keep))
+            kept.append(instant.take(keep))
     return kept
-
-
-def _only(instant: Skeletons3D, keep: NDArray[np.bool_]) -> Skeletons3D:
-    covariance = instant.covariance_m2
-    return Skeletons3D(
-        t_ns=instant.t_ns,
-        person=instant.person[keep],
-        xyz_m=instant.xyz_m[keep],
-        score=instant.score[keep],
-        error_px=instant.error_px[keep],
-        n_views=instant.n_views[keep],
-        covariance_m2=None if covariance is None else covariance[keep],
-    )
 
 
 def project_labels(camera: Camera, xyz_m: Array) -> tuple[Array, NDArray[np.int64]]:

@@ -72,8 +72,14 @@ SKELETONS3D = pa.schema(
         ("error_px", _REALS),
         ("n_views", _WHOLES),
         ("covariance_m2", pa.list_(_REALS)),  # per joint nine numbers, row-major; null when unknown
+        ("smooth_x_m", _REALS),  # by the track over time, gaps filled; null when tracks were not smoothed
+        ("smooth_y_m", _REALS),
+        ("smooth_z_m", _REALS),
+        ("smooth_sigma_m", _REALS),  # 1 sigma of a coordinate
     ]
 )
+
+SMOOTH = ("smooth_x_m", "smooth_y_m", "smooth_z_m")
 
 # One row per instant and person of SKELETONS3D.
 AUDIT = pa.schema(
@@ -217,17 +223,19 @@ def skeletons3d_rows(skeletons: Iterable[Skeletons3D]) -> Iterator[dict[str, Any
     """SKELETONS3D rows, one per person."""
     for instant in skeletons:
         for p in range(len(instant)):
-            covariance = instant.covariance_m2
+            covariance, smooth_m, sigma_m = instant.covariance_m2, instant.smooth_m, instant.smooth_sigma_m
             yield {
                 "t_ns": instant.t_ns,
                 "person": int(instant.person[p]),
-                "x_m": instant.xyz_m[p, :, 0].tolist(),
-                "y_m": instant.xyz_m[p, :, 1].tolist(),
-                "z_m": instant.xyz_m[p, :, 2].tolist(),
+                **{f"{axis}_m": instant.xyz_m[p, :, k].tolist() for k, axis in enumerate("xyz")},
                 "score": instant.score[p].tolist(),
                 "error_px": instant.error_px[p].tolist(),
                 "n_views": instant.n_views[p].tolist(),
                 "covariance_m2": None if covariance is None else covariance[p].reshape(-1, 9).tolist(),
+                **{
+                    f"smooth_{axis}_m": None if smooth_m is None else smooth_m[p, :, k].tolist() for k, axis in enumerate("xyz")
+                },
+                "smooth_sigma_m": None if sigma_m is None else sigma_m[p].tolist(),
             }
 
 
@@ -242,6 +250,7 @@ def skeletons3d_from_rows(rows: Iterable[dict[str, Any]]) -> list[Skeletons3D]:
 def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:
     known = all(row["covariance_m2"] is not None for row in rows)
     covariance = np.array([row["covariance_m2"] for row in rows], dtype=float) if known else None
+    smooth = all(row.get("smooth_x_m") is not None for row in rows)  # older files have no such columns
     return Skeletons3D(
         t_ns=t_ns,
         person=np.array([row["person"] for row in rows]),
@@ -250,6 +259,8 @@ def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:
         error_px=np.array([row["error_px"] for row in rows], dtype=float),
         n_views=np.array([row["n_views"] for row in rows]),
         covariance_m2=None if covariance is None else covariance.reshape(len(rows), -1, 3, 3),
+        smooth_m=np.stack([_columns(row, *SMOOTH) for row in rows]) if smooth else None,
+        smooth_sigma_m=np.array([row["smooth_sigma_m"] for row in rows], dtype=float) if smooth else None,
     )
 
 

@@ -5,12 +5,12 @@ Letters: P people, J joints, K tag dimensions, H x W pixels. Missing coordinate 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.skeleton import COCO17, Topology
 
@@ -75,8 +75,12 @@ class Poses2D:
 
 @dataclass(frozen=True, eq=False)
 class Skeletons3D:
-    """People at one instant. person (P,) identities; xyz_m (P, J, 3) world; score (P, J); error_px (P, J) mean reprojection
-    error over the views used; n_views (P, J); covariance_m2 (P, J, 3, 3) or None."""
+    """People at one instant. person (P,) identities; xyz_m (P, J, 3) world, as the views give it; score (P, J); error_px (P, J)
+    mean reprojection error over the views used; n_views (P, J); covariance_m2 (P, J, 3, 3) or None.
+
+    smooth_m (P, J, 3): the joints as their track over time gives them, gaps filled; smooth_sigma_m (P, J): 1 sigma of a
+    coordinate of them. Both None where tracks were not smoothed.
+    """
 
     t_ns: int
     person: NDArray[np.int64]
@@ -85,19 +89,27 @@ class Skeletons3D:
     error_px: Array
     n_views: NDArray[np.int64]
     covariance_m2: Array | None = None
+    smooth_m: Array | None = None
+    smooth_sigma_m: Array | None = None
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
         for name, letters in (("person", "P"), ("xyz_m", "P J 3"), ("score", "P J"), ("error_px", "P J"), ("n_views", "P J")):
             object.__setattr__(self, name, _check(f"Skeletons3D.{name}", getattr(self, name), letters, sizes))
-        if self.covariance_m2 is not None:
-            checked = _check("Skeletons3D.covariance_m2", self.covariance_m2, "P J 3 3", sizes)
-            object.__setattr__(self, "covariance_m2", checked)
+        for name, letters in (("covariance_m2", "P J 3 3"), ("smooth_m", "P J 3"), ("smooth_sigma_m", "P J")):
+            if (values := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _check(f"Skeletons3D.{name}", values, letters, sizes))
         object.__setattr__(self, "person", self.person.astype(np.int64))
         object.__setattr__(self, "n_views", self.n_views.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.person)
+
+    def take(self, people: ArrayLike) -> Skeletons3D:
+        """Some of the people, by index or by a mask (P,)."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "t_ns"}
+        taken: dict[str, Any] = {name: None if v is None else v[people] for name, v in values.items()}
+        return replace(self, **taken)
 
 
 @dataclass(frozen=True, eq=False)

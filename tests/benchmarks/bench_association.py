@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import time
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +33,20 @@ from pipeline.evaluate import pcp
 from pipeline.identities import distances_m, identity_figures
 from pipeline.reconstruct import reconstruct, thresholds_px
 from pipeline.tracking import Limits, Tracker
+from pipeline.tracks import with_tracks
+from pipeline.types import Poses2D, Skeletons3D
 from tests.benchmarks.crossing import MISSING, PEOPLE, SWAPPED, detected, studio_cameras, walkers
 from tests.benchmarks.crossing import NOISE_PX as SPOILT_PX
 from tests.benchmarks.geometry import ROOT
 from tests.benchmarks.timing import best_of
-from tests.pipeline.worlds import ring, see, time_ns, walk
+from tests.pipeline.worlds import FPS, ring, see, time_ns, walk
 
 # Published parts, by the names of the labels.
 PARTS = (
     "LShoulder-LElbow", "RShoulder-RElbow", "LElbow-LWrist", "RElbow-RWrist", "LHip-LKnee", "RHip-RKnee", "LKnee-LAnkle",
     "RKnee-RAnkle", "BottomHead-TopHead", "BottomHead-MidHip",
 )  # fmt: skip
-NOISE_PX, INSTANTS, CROSSING = 2.0, 64, 1000
+NOISE_PX, INSTANTS, CROSSING, MINUTES = 2.0, 64, 1000, 10
 
 
 def shelf() -> dict[str, Any]:
@@ -187,9 +191,7 @@ def limited(rig: Rig) -> Tracker:
 def crossing_figures() -> None:
     people_m = walkers(CROSSING)
     between_m = np.linalg.norm(people_m[:, None, :, 11] - people_m[None, :, :, 11], axis=-1)[np.triu_indices(PEOPLE, 1)]
-    print(
-        f"\n{PEOPLE} people of the virtual studio cross for {CROSSING} instants, hips {100 * between_m.min():.0f} cm apart at least"
-    )
+    print(f"\n{PEOPLE} people of the virtual studio cross for {CROSSING} instants, hips {100 * between_m.min():.0f} cm apart")
     print(f"{SPOILT_PX:.0f} px noise, {MISSING:.0%} of joints missing, {SWAPPED:.0%} of limbs exchanged")
     print("bars: no switch, IDF1 0.99, MPJPE 15 mm with 4 cameras, 20 mm with 3")
     for size_wh in ((640, 480), (1280, 960)):
@@ -199,27 +201,56 @@ def crossing_figures() -> None:
 
 
 def report_crossing(name: str, rig: Rig, people_m: np.ndarray) -> None:
-    """Identities and errors beside those of triangulating every instant's true people, nothing missing or exchanged."""
-    found = list(reconstruct(rig, ((time_ns(f), v) for f, v in enumerate(detected(rig, people_m))), ReconstructConfig()))
+    """Identities, errors of instants alone and of smoothed tracks, and errors that noise alone makes of all true joints."""
+    config = ReconstructConfig()
+    found = list(reconstruct(rig, ((time_ns(f), v) for f, v in enumerate(detected(rig, people_m))), config))
     instants = [(s.person, np.arange(PEOPLE), distances_m(s.xyz_m, people_m[:, f])) for f, s in enumerate(found)]
     figures = identity_figures(instants, 0.25)
-    who = {predicted: true for true, predicted in figures.identity.items()}
-    off_m = [
-        np.linalg.norm(s.xyz_m[k] - people_m[who[int(p)], f], axis=-1)
-        for f, s in enumerate(found) for k, p in enumerate(s.person) if int(p) in who
-    ]  # fmt: skip
+    true = {predicted: who for who, predicted in figures.identity.items()}
     noisy_px = np.stack([c.project(people_m.reshape(-1, 3)) for c in rig.cameras])
     noisy_px += np.random.default_rng(9).normal(0, SPOILT_PX, noisy_px.shape)
     best_m = np.linalg.norm(triangulate(rig, noisy_px).xyz_m - people_m.reshape(-1, 3), axis=-1)
-    missing = np.isnan(off_m).mean()
-    identities = f"switches {sum(figures.switches.values())}, IDF1 {figures.idf1:.4f}"
-    print(f"{name:22} {identities}, MPJPE {1e3 * np.nanmean(off_m):.1f} mm, {missing:.1%} of joints not known; "
-          f"noise alone, nothing missing: {1e3 * best_m.mean():.1f} mm")  # fmt: skip
+    print(f"{name}: switches {sum(figures.switches.values())}, IDF1 {figures.idf1:.4f}")
+    print(f"  MPJPE {told(found, people_m, true, 'xyz_m')}; noise alone, nothing missing: {1e3 * best_m.mean():.1f} mm")
+    for smooth in ("kalman", "butterworth", "spline", "one_euro"):
+        tracks = list(with_tracks(found, config.model_copy(update={"smooth": smooth})))
+        print(f"  {smooth:12} {told(tracks, people_m, true, 'smooth_m')}")
+
+
+def told(found: list[Skeletons3D], people_m: np.ndarray, true: dict[int, int], which: str) -> str:
+    """MPJPE and how many joints are not known."""
+    off_m = [
+        np.linalg.norm(getattr(s, which)[k] - people_m[true[int(p)], f], axis=-1)
+        for f, s in enumerate(found) for k, p in enumerate(s.person) if int(p) in true
+    ]  # fmt: skip
+    return f"{1e3 * np.nanmean(off_m):.1f} mm, {np.isnan(off_m).mean():.1%} of joints not known"
+
+
+def memory_figures() -> None:
+    """What a recording of MINUTES needs beyond its first minute: people walk on the spot through reconstruction and smoothing."""
+    rig, config, minute = studio_cameras(4), ReconstructConfig(), 60 * FPS
+    second = see(rig, np.stack([walk((x, 0.0), (0.0, 0.0), minute // 60, x) for x in (-0.8, 0.8)]), NOISE_PX)
+    views = ((time_ns(f), [at(pose, time_ns(f)) for pose in second[f % len(second)]]) for f in range(MINUTES * minute))
+    start = time.process_time()
+    for f, _ in enumerate(with_tracks(reconstruct(rig, views, config), config)):
+        if f == minute:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    each = 1e3 * (time.process_time() - start) / (MINUTES * minute)
+    print(
+        f"\n{MINUTES} minutes of 4 views, 2 people: {grown_mb:.1f} MB more than one minute needs, {each:.1f} CPU ms an instant"
+    )
+
+
+def at(pose: Poses2D | None, t_ns: int) -> Poses2D | None:
+    """The same people at another time."""
+    return None if pose is None else replace(pose, t_ns=t_ns)
 
 
 def main() -> None:
     shelf_figures()
     speed_figures()
+    memory_figures()
     crossing_figures()
 
 

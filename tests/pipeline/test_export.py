@@ -11,14 +11,14 @@ import yaml
 from calibration.formats import load_rig
 from models.skeleton import box_xywh_px
 from pipeline.config import AuditConfig, ExportConfig
-from pipeline.export import run
+from pipeline.export import run, write_trajectories
 from pipeline.labels import HIDDEN, SEEN, captured_sample, clip_box, label_image
 from pipeline.samples import encode_jpeg, generated_id, sample_id, sample_rows
 from pipeline.shards import ShardWriter, huggingface_metadata
 from pipeline.store import Ref, Store
 from pipeline.tables import SAMPLES, write_rows
 from pipeline.trc import read_trc
-from pipeline.types import Artefact, Poses2D, Sample
+from pipeline.types import Artefact, Poses2D, Sample, Skeletons3D
 from tests.pipeline.sessions import INSTANTS, made_session
 from tests.pipeline.worlds import STANDING_M, ring, time_ns
 
@@ -199,6 +199,17 @@ def test_every_person_has_a_trajectory(made: Artefact) -> None:
     assert np.isnan(track.xyz_m[:, WRIST]).all()
     assert np.isfinite(np.delete(track.xyz_m, WRIST, axis=1)).all()
     assert track.xyz_m[0, 0, 2] == pytest.approx(1.62, abs=0.03)  # the nose, up
+
+
+def test_a_smoothed_person_has_the_smoothed_trajectory_and_the_raw_one_beside_it(tmp_path: Path) -> None:
+    ones, smooth_m = np.ones((1, 17)), STANDING_M[None] + 0.01
+    instants = [
+        Skeletons3D(time_ns(f), np.array([4]), STANDING_M[None], ones, ones, ones, None, smooth_m, ones) for f in range(3)
+    ]
+    write_trajectories("walk", instants, [time_ns(f) for f in range(3)], tmp_path)
+    smooth, raw = (read_trc(folder / "walk-person4.trc") for folder in (tmp_path, tmp_path / "raw"))
+    np.testing.assert_allclose(smooth.xyz_m[1], STANDING_M + 0.01, atol=1e-5)
+    np.testing.assert_allclose(raw.xyz_m[1], STANDING_M, atol=1e-5)
 
 
 def test_the_card_tells_counts_weights_gates_and_rejections(made: Artefact) -> None:

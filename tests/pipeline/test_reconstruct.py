@@ -12,7 +12,7 @@ from pipeline.association import associate, pack, with_mirrored
 from pipeline.config import DetectConfig, ReconstructConfig
 from pipeline.detect import imported
 from pipeline.detections import read_detections
-from pipeline.reconstruct import reconstruct, summarise, thresholds_px
+from pipeline.reconstruct import Tally, reconstruct, thresholds_px
 from pipeline.trc import read_trc
 from pipeline.types import Poses2D, Skeletons3D
 from tests.pipeline.worlds import ring, see, time_ns, walk
@@ -33,6 +33,13 @@ def _three_people(instants: int = 40) -> np.ndarray:
 
 def _solve(rig: Rig, seen: list[list[Poses2D | None]], config: ReconstructConfig = CONFIG) -> list[Skeletons3D]:
     return list(reconstruct(rig, [(time_ns(f), views) for f, views in enumerate(seen)], config))
+
+
+def _figures(rig: Rig, found: list[Skeletons3D]) -> dict:
+    tally = Tally()
+    for instant in found:
+        tally.add(instant)
+    return tally.figures(rig)
 
 
 def _noise_m(rig: Rig) -> float:
@@ -145,11 +152,11 @@ def test_who_only_one_camera_sees_is_not_reconstructed() -> None:
     seen = [[views[0], None, None, None] for views in see(rig, truth_m)]
     found = _solve(rig, seen)
     assert [len(skeletons) for skeletons in found] == [0, 0, 0]
-    assert summarise(rig, found) == {"people": 0, "instants": 3, "instants_without_people": 3}
+    assert _figures(rig, found) == {"people": 0, "instants": 3, "instants_without_people": 3}
     alone = rig.subset(["cam1"])
     found = _solve(alone, [views[:1] for views in seen])
     assert [len(skeletons) for skeletons in found] == [0, 0, 0]
-    assert "need two cameras" in summarise(alone, found)["note"]
+    assert "need two cameras" in _figures(alone, found)["note"]
 
 
 def test_nobody_anywhere_gives_empty_instants() -> None:

@@ -44,7 +44,8 @@ def _skeletons(covariance: bool) -> list[Skeletons3D]:
         xyz_m, rest = rng.normal(size=(people, 17, 3)), rng.uniform(0, 1, (people, 17))
         xyz_m[0, 2] = np.nan
         spread = rng.normal(size=(people, 17, 3, 3)) if covariance else None
-        made.append(Skeletons3D(t_ns, np.arange(people) + 4, xyz_m, rest, rest * 2, np.full((people, 17), 3), spread))
+        smooth = (xyz_m + 1, rest * 3) if covariance else (None, None)
+        made.append(Skeletons3D(t_ns, np.arange(people) + 4, xyz_m, rest, rest * 2, np.full((people, 17), 3), spread, *smooth))
     return made
 
 
@@ -68,9 +69,11 @@ def test_skeletons_come_back_as_they_were(tmp_path: Path, covariance: bool) -> N
     for one, two in zip(skeletons, found, strict=True):
         for name in ("person", "xyz_m", "score", "error_px", "n_views"):
             np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-        assert (one.covariance_m2 is None) == (two.covariance_m2 is None)
-        if one.covariance_m2 is not None and two.covariance_m2 is not None:
-            np.testing.assert_array_equal(one.covariance_m2, two.covariance_m2)
+        for name in ("covariance_m2", "smooth_m", "smooth_sigma_m"):
+            given, read = getattr(one, name), getattr(two, name)
+            assert (given is None) == (read is None) == (not covariance)
+            if covariance:
+                np.testing.assert_array_equal(given, read)
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
