@@ -227,7 +227,7 @@ def told(found: list[Skeletons3D], people_m: np.ndarray, true: dict[int, int], w
 
 
 def memory_figures() -> None:
-    """What a recording of MINUTES needs beyond its first minute: people walk on the spot through reconstruction and smoothing."""
+    """What MINUTES of people who walk on the spot need beyond the first one, through reconstruction and smoothing."""
     rig, config, minute = studio_cameras(4), ReconstructConfig(), 60 * FPS
     second = see(rig, np.stack([walk((x, 0.0), (0.0, 0.0), minute // 60, x) for x in (-0.8, 0.8)]), NOISE_PX)
     views = ((time_ns(f), [at(pose, time_ns(f)) for pose in second[f % len(second)]]) for f in range(MINUTES * minute))
