@@ -184,8 +184,8 @@ class Tracker:
         mirror, half = list(self.topology.mirror), ideal_px.shape[1] // 2
         whose = np.repeat(groups[..., None], len(mirror), axis=2)
         exchanged = np.where(whose >= 0, (whose + half) % (2 * half), -1)
-        cost_px = [np.nan_to_num(distance_px(joints_of(ideal_px, w), expected_px)) for w in (whose, exchanged)]
-        as_is, other = (cost + cost[..., mirror] for cost in cost_px)
+        cost_px = [distance_px(joints_of(ideal_px, w), expected_px) for w in (whose, exchanged)]
+        as_is, other = (cost + cost[..., mirror] for cost in (np.where(c == c, c, 0.0) for c in cost_px))
         gained_px = (as_is - other).swapaxes(0, 1)
         wrong = gained_px > self.limits.pair_px
         most = 2 * wrong.sum(1) > ((gained_px != 0) & (whose >= 0)).sum(1)
@@ -245,20 +245,22 @@ def assigned(gain: Array) -> Whole:
 
     P and more stand for people whose left and right are exchanged in that view; when these weigh more, it is the other views.
     """
-    gain = gain.copy()
-    cameras, wanted, people = gain.shape[0], gain.shape[1], gain.shape[2] // 2
-    groups, weight = np.full((wanted, cameras), -1, dtype=np.int64), np.zeros(wanted)
-    gain[..., people:] -= MIRROR_COST
-    either = np.maximum(gain[..., :people], gain[..., people:])
-    for c in range(cameras):
-        rows, columns = linear_sum_assignment(np.maximum(either[c], 0.0), maximize=True)
-        near = either[c, rows, columns] > 0
-        rows, columns = rows[near], columns[near]
-        turned = gain[c, rows, columns + people] > gain[c, rows, columns]
-        groups[rows, c] = columns + people * turned
-        weight[rows] += either[c, rows, columns] * np.where(turned, -1, 1)
-    exchanged = (weight < 0)[:, None] & (groups >= 0)
-    return np.where(exchanged, (groups + people) % (2 * people), groups)
+    people = gain.shape[2] // 2
+    if not gain.size:
+        return np.full(gain.shape[1::-1], -1, dtype=np.int64)
+    turned = gain[..., people:] - MIRROR_COST > gain[..., :people]
+    either = np.maximum(np.where(turned, gain[..., people:] - MIRROR_COST, gain[..., :people]), 0.0)
+    person = either.argmax(2)  # the best assignment, where nobody is wanted twice
+    wants = either.max(2) > 0
+    same = (person[:, :, None] == person[:, None]) & wants[:, None] & wants[:, :, None]
+    for c in np.flatnonzero(same.sum((1, 2)) > wants.sum(1)):
+        rows, columns = linear_sum_assignment(either[c], maximize=True)
+        without = np.setdiff1d(np.arange(len(either[c])), rows)
+        person[c, rows], either[c, without] = columns, 0.0
+    at = (np.arange(len(gain))[:, None], np.arange(gain.shape[1]), person)
+    weight, turned = either[at], turned[at]
+    exchanged = np.where(turned, -weight, weight).sum(0) < 0
+    return np.where(weight > 0, (person + people * (turned ^ exchanged)), -1).T
 
 
 def distance_m(expected_m: Array, now_m: Array) -> Array:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from calibration.rig import Rig
 from models.skeleton import COCO17
@@ -168,3 +169,15 @@ def test_noise_changes_nothing_of_who_is_who() -> None:
     seen = see(rig, _people_m(60), 4.0)
     _, followed = _follow(rig, seen)  # type: ignore[arg-type]
     assert all(who.tolist() == [0, 1, 2] for _, who in followed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_people_are_assigned_as_the_best_sum_of_gains_has_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gain = np.concatenate([rng.uniform(-1, 1, (3, 4, 5)), np.full((3, 4, 5), -1.0)], axis=2)
+    for c, people in enumerate(assigned(gain).T):
+        rows, columns = linear_sum_assignment(np.maximum(gain[c, :, :5], 0), maximize=True)
+        kept = gain[c, rows, columns] > 0
+        found = people >= 0
+        assert found.sum() == len(set(people[found])) <= 5
+        assert gain[c, np.flatnonzero(found), people[found]].sum() == pytest.approx(gain[c, rows[kept], columns[kept]].sum())
