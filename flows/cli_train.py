@@ -65,6 +65,7 @@ Decay = Annotated[
     float,
     typer.Option("--decay", min=0, max=1, help="Last share of the steps over which the rate falls to 0."),
 ]
+TagWeight = Annotated[float, typer.Option("--tag-weight", min=0, help="Weight of pull and push beside the heatmaps' error.")]
 TagRamp = Annotated[
     str,
     typer.Option("--tag-ramp", metavar="BEGIN:END", help="Steps over which the loss of the tags comes in; none with --from."),
@@ -98,6 +99,7 @@ def train_detector(
     optimizer: Optimizer = "muon",
     schedule: Schedule = "decay",
     decay: Decay = 0.2,
+    tag_weight: TagWeight = 1e-3,
     tag_ramp: TagRamp = "1500:4000",
     seconds: Seconds = None,
     seed: Seed = 0,
@@ -118,8 +120,8 @@ def train_detector(
             "network": network, "view": {"size_px": size, "mosaic": mosaic, "paste": paste}, "sources": data,
             "validation": validation, "held_out": held_out, "cutouts": None if cutouts is None else str(cutouts),
             "begin_from": begin_from, "out": str(out), "steps": steps, "batch": batch, "learning_rate": learning_rate,
-            "optimizer": optimizer, "schedule": schedule, "decay": decay, "tag_ramp": tag_ramp, "seconds": seconds,
-            "seed": seed, "device": device, "precision": precision, "workers": workers,
+            "optimizer": optimizer, "schedule": schedule, "decay": decay, "tag_weight": tag_weight, "tag_ramp": tag_ramp,
+            "seconds": seconds, "seed": seed, "device": device, "precision": precision, "workers": workers,
         })  # fmt: skip
         if main_process:
             answer.values |= config
