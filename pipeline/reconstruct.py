@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from pipeline.progress import progress
 from pipeline.repair import gathered, repaired
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
-from pipeline.tables import SKELETONS3D, instants_of, poses2d_from_rows, skeletons3d_rows, stream_rows
+from pipeline.subframe import NEGLIGIBLE_S, at_the_instant, late_s, velocities_m_s
+from pipeline.tables import SKELETONS3D, instants_of, lateness_of, poses2d_from_rows, skeletons3d_rows, stream_rows
 from pipeline.tracking import Limits, Tracker
 from pipeline.tracks import with_tracks
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
@@ -54,7 +56,8 @@ def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig, tr
     threshold_px = thresholds_px(rig, config)[1]
     whose, names = zip(*tracker.follow([t_ns for t_ns, _ in chunk], views), strict=True)
     instant = np.repeat(np.arange(len(chunk)), [len(w) for w in whose])
-    points, used, score = _points(rig, views, instant, np.concatenate(whose), threshold_px)
+    timing = Timing(np.array([t_ns for t_ns, _ in chunk]) / 1e9, _late_s(chunk), instant, np.concatenate(names))
+    points, used, score = _points(rig, views, timing, np.concatenate(whose), threshold_px)
     xyz_m = np.where((points.n_views >= config.min_views)[:, None], points.xyz_m, np.nan).reshape(-1, JOINTS, 3)
     known = np.isfinite(xyz_m).all(-1)
     total = np.where(used, score, 0.0).sum(0)
@@ -71,17 +74,38 @@ def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig, tr
     return made
 
 
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """t_s (F,) of instants, how much later each camera's frame was taken (F, C), and the instant (G,) and identity (G,) of each
+    of G people."""
+
+    t_s: Array
+    late_s: Array
+    instant: Whole
+    who: Whole
+
+
+def _late_s(chunk: Sequence[Instant]) -> Array:
+    return np.array([[0.0 if pose is None else pose.late_s for pose in views] for _, views in chunk])
+
+
 def _points(
-    rig: Rig, views: Views, instant: Whole, whose: Whole, threshold_px: float
+    rig: Rig, views: Views, timing: Timing, whose: Whole, threshold_px: float
 ) -> tuple[Points3D, NDArray[np.bool_], Array]:
     """The joints (G J) that whose joints (G, C, J) make, the views (C, G J) used for them, and their scores there: first as
-    they are, then again with the joints of other limbs and people that fit better."""
-    xy_px, score = gathered(views, instant, whose)
+    they are, then again with the joints of other limbs and people that fit better, moved to where they were at the instant."""
+    xy_px, score = gathered(views, timing.instant, whose)
     points = _robust(rig, xy_px, score, threshold_px)
     used = _used(points, score)
-    mended = repaired(rig, views, instant, whose, points.xyz_m.reshape(*score.shape[1:], 3), used, threshold_px)
+    xyz_m = points.xyz_m.reshape(*score.shape[1:], 3)
+    mended = repaired(rig, views, timing.instant, whose, xyz_m, used, threshold_px)
     if (mended != whose).any():
-        xy_px, score = gathered(views, instant, mended)
+        xy_px, score = gathered(views, timing.instant, mended)
+    late = late_s(rig, timing.late_s, timing.instant, xy_px)
+    if moving := bool(np.abs(late).max(initial=0.0) > NEGLIGIBLE_S):
+        velocity = velocities_m_s(timing.t_s, timing.instant, timing.who, xyz_m)
+        xy_px = at_the_instant(rig, xy_px, late, xyz_m, velocity)
+    if moving or (mended != whose).any():
         points = _robust(rig, xy_px, score, threshold_px)
         used = _used(points, score)
     return points, used.reshape(len(rig), -1), score.reshape(len(rig), -1)
@@ -132,7 +156,8 @@ def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
     tally, thinned = Tally(), Thinned()
 
     def write(path: Path) -> tuple[int, dict[str, Any]]:
-        skeletons = reconstruct(rig, instants_seen(times, list(seen.values())), config)
+        late = lateness_of(ref.only("ingest").path)
+        skeletons = reconstruct(rig, taken_when(instants_seen(times, list(seen.values())), late), config)
         with rows_file(path, SKELETONS3D) as file, progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:
             for instant in with_tracks(skeletons, config):
                 file.write(skeletons3d_rows([instant]))
@@ -188,6 +213,12 @@ def instants_seen(times: Sequence[int], artefacts: Sequence[Artefact]) -> Iterat
                 heads[c] = next(stream, None)
             now.append(head if head is not None and head.t_ns == t_ns else None)
         yield t_ns, now
+
+
+def taken_when(instants: Iterable[Instant], late_s: Mapping[str, Mapping[int, float]]) -> Iterator[Instant]:
+    """The same poses that know how much later than its instant each was taken, by camera and t_ns."""
+    for t_ns, views in instants:
+        yield t_ns, [pose and replace(pose, late_s=late_s.get(pose.camera, {}).get(t_ns, 0.0)) for pose in views]
 
 
 def _poses(artefact: Artefact) -> Iterator[Poses2D]:

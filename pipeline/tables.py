@@ -179,6 +179,15 @@ def instants_of(path: Path) -> list[int]:
     return sorted(set(pq.read_table(path, columns=["t_ns"]).column(0).to_pylist()))
 
 
+def lateness_of(path: Path) -> dict[str, dict[int, float]]:
+    """Of a FRAMES file: camera -> t_ns of an instant -> seconds by which the camera's frame is later than it."""
+    late: dict[str, dict[int, float]] = {}
+    for row in stream_rows(path, ["t_ns", "camera", "frame_t_ns"]):
+        if row["frame_t_ns"] is not None and row["frame_t_ns"] != row["t_ns"]:
+            late.setdefault(row["camera"], {})[row["t_ns"]] = (row["frame_t_ns"] - row["t_ns"]) / 1e9
+    return late
+
+
 def frames_of(path: Path, camera: str) -> dict[int, list[int]]:
     """One camera of a FRAMES file: frame_index -> t_ns of the instants it is on screen at, ascending."""
     shown: dict[int, list[int]] = {}

@@ -56,13 +56,17 @@ class FrameSet:
 
 @dataclass(frozen=True, eq=False)
 class Poses2D:
-    """People in one image. xy_px (P, J, 2) in the clip's own pixels, score (P, J) in 0..1, tag (P, K)."""
+    """People in one image. xy_px (P, J, 2) in the clip's own pixels, score (P, J) in 0..1, tag (P, K).
+
+    late_s: how much later than the instant t_ns the image was taken, negative for earlier.
+    """
 
     camera: str
     t_ns: int
     xy_px: Array
     score: Array
     tag: Array
+    late_s: float = 0.0
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
