@@ -33,6 +33,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_session.run,
     cli_session.status,
     cli_session.recalibrate,
+    cli_session.overlay,
     cli_data.detect,
     cli_data.export,
     cli_data.convert,

@@ -229,3 +229,21 @@ def recalibrate(
         answer.show(f"people at {made.instants} instants of {clip} since {made.since_s:.3f} s; the rig is written: {made.file}")
         answer.show("the solved rig of this session is as it was; footage filmed since the bump takes the new one:")
         answer.show(f"  posemill new NEW_SESSION --rig {made.file} --camera NAME=SOURCE ...")
+
+
+def overlay(
+    session: SessionArgument,
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the videos.")],
+    clip: Annotated[str, typer.Option("--clip", help="A finished clip that shows people.")],
+    camera: Annotated[Texts, typer.Option("--camera", metavar="NAME", help="Only this camera; repeatable.")] = [],  # noqa: B006
+    settings: SetOption = [],  # noqa: B006
+    preset: PresetOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A clip's own pictures with its skeletons projected into every camera, as videos for review."""
+    with answering(as_json) as answer:
+        from pipeline.overlay_video import write_overlays
+
+        files = write_overlays(session, clip, out, camera, preset, settings)
+        answer.values |= {"files": [str(file) for file in files]}
+        answer.show(*(str(file) for file in files))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,12 @@ def compare_people(truth: Path, made: Made) -> list[dict[str, Any]]:
     accepted = keep_accepted(skeletons, read_rows(_of_stage(made, "audit").path))
     people = true_joints(read_rows(truth / "joints.parquet"))
     kinds = {"reconstructed": skeletons, "accepted": accepted}
-    return [asdict(people_error(name, kind, people, truth_from_world)) for name, kind in kinds.items()]
+    errors = []
+    for name, kind in kinds.items():
+        errors.append(people_error(name, [s.take(s.n_views.any(1)) for s in kind], people, truth_from_world))
+        smooth = [replace(s, xyz_m=s.smooth_m) for s in kind if s.smooth_m is not None]
+        errors += [people_error(f"{name}, smoothed", smooth, people, truth_from_world)] if smooth else []
+    return [asdict(error) for error in errors]
 
 
 def _of_stage(made: Made, stage: str) -> Artefact:

@@ -16,7 +16,7 @@ from pipeline.clip_rig import clip_rig
 from pipeline.errors import InputError, StageError
 from pipeline.reconstruct import instants_seen
 from pipeline.rigs import read_rig
-from pipeline.status import finished
+from pipeline.status import reconstructed
 from pipeline.store import Ref
 from pipeline.tables import instants_of, read_rows, skeletons3d_from_rows
 from pipeline.types import Artefact, Skeletons3D
@@ -52,7 +52,7 @@ def recalibrate_camera(
     out: the new file, by default below SESSION/rig. Raises InputError for a clip, camera, time or file that will not do,
     StageError when the people do not determine the pose.
     """
-    ref, made = _reconstructed(root, clip, preset, settings)
+    ref, made = reconstructed(root, clip, preset, settings)
     seen = {artefact.summary["camera"]: artefact for artefact in ref.all("detect")}
     if camera not in seen:
         raise InputError(f"--camera: expected one of {', '.join(seen)} (they filmed {clip}), got {camera!r}")
@@ -68,15 +68,6 @@ def recalibrate_camera(
     pose = solved[camera].cam_from_world
     save_rig(standing_at(read_rig(ref.only("calibrate")), camera, pose, report.pose_covariance), file)
     return Recalibrated(file, since, xy_px.shape[1], report)
-
-
-def _reconstructed(root: Path, clip: str, preset: str, settings: Sequence[str]) -> tuple[Ref, Artefact]:
-    """What reconstruct got and made of a clip."""
-    done = finished(root, ("ingest", "calibrate", "detect", "reconstruct"), preset, settings)
-    found = {ref.clip: (ref, made) for ref, made in done if made.kind == "reconstruct"}
-    if clip not in found:
-        raise InputError(f"--clip: expected one of {', '.join(found)} (clips with people), got {clip!r}")
-    return found[clip]
 
 
 def _new_file(root: Path, clip: str, camera: str, out: Path | None) -> Path:

@@ -113,6 +113,15 @@ def finished(
     return inspector.made
 
 
+def reconstructed(root: Path | str, clip: str, preset: str = "", settings: Sequence[str] = ()) -> tuple[Ref, Artefact]:
+    """What reconstruct got and made of a clip. Raises InputError as `finished`, and for a clip without people."""
+    done = finished(root, ("ingest", "calibrate", "detect", "reconstruct"), preset, settings)
+    found = {ref.clip: (ref, made) for ref, made in done if made.kind == "reconstruct"}
+    if clip not in found:
+        raise InputError(f"--clip: expected one of {', '.join(found)} (clips with people), got {clip!r}")
+    return found[clip]
+
+
 def why_stale(slot: Slot) -> str:
     """What differs from the nearest result made before for the same stage, clip and part; "" when there is none."""
     differences = [tuple(_differences(old, slot.provenance)) for old in _older(slot)]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pyarrow.parquet as pq
 import pytest
 
@@ -92,6 +93,18 @@ def test_a_changed_setting_makes_its_stage_and_those_below_again(finished: Path,
     root = _copy(finished, tmp_path)
     again = _run(root, "--set", "audit.max_error_px=14")
     assert {step["stage"] for step in again["steps"] if not step["skipped"]} == {"audit", "augment", "export"}
+
+
+def test_skeletons_are_drawn_over_the_cameras_own_pictures(finished: Path, tmp_path: Path) -> None:
+    words = ["overlay", finished, tmp_path, "--clip", "people", "--camera", "cam2", "--json"]
+    done = subprocess.run([POSEMILL, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == [str(tmp_path / "people-cam2.mp4")]
+    with av.open(str(tmp_path / "people-cam2.mp4")) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(480, 640, 3)] * 4
+    again = subprocess.run([POSEMILL, *words], capture_output=True, text=True, check=False)
+    assert again.returncode == 2 and "nothing is overwritten" in json.loads(again.stdout)["error"]
 
 
 def _reached(root: Path, stage: str) -> Callable[[], bool]:

@@ -7,7 +7,7 @@ import pytest
 from calibration.formats import load_rig
 from calibration.rig import Rig
 from calibration.transforms import rotation_angle_rad
-from pipeline import recalibrate
+from pipeline import status
 from pipeline.config import ReconstructConfig
 from pipeline.errors import InputError, StageError
 from pipeline.recalibrate import recalibrate_camera
@@ -30,7 +30,7 @@ def bumped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Rig, 
     seen = [views[f >= BUMPED_AT][f] for f in range(INSTANTS)]
     store, ref = made_clip(tmp_path, rig, seen)
     made = _reconstructed(store, ref)
-    monkeypatch.setattr(recalibrate, "finished", lambda *_: [(ref, made)])
+    monkeypatch.setattr(status, "finished", lambda *_: [(ref, made)])
     return tmp_path, rig, after, made
 
 
@@ -86,6 +86,6 @@ def test_a_rig_of_two_cameras_cannot_solve_one_anew(tmp_path: Path, monkeypatch:
     rig = ring(4).subset(["cam1", "cam2"])
     store, ref = made_clip(tmp_path, rig, see(rig, walk((0, 0), (0.3, 0), 10)[None], 1.0))
     made = _reconstructed(store, ref)
-    monkeypatch.setattr(recalibrate, "finished", lambda *_: [(ref, made)])
+    monkeypatch.setattr(status, "finished", lambda *_: [(ref, made)])
     with pytest.raises(StageError, match="two other cameras"):
         recalibrate_camera(tmp_path, "walk", "cam1")
