@@ -34,6 +34,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_session.status,
     cli_session.recalibrate,
     cli_session.overlay,
+    cli_session.view,
     cli_data.detect,
     cli_data.export,
     cli_data.convert,

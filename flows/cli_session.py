@@ -247,3 +247,26 @@ def overlay(
         files = write_overlays(session, clip, out, camera, preset, settings)
         answer.values |= {"files": [str(file) for file in files]}
         answer.show(*(str(file) for file in files))
+
+
+def view(
+    session: SessionArgument,
+    clip: Annotated[str, typer.Option("--clip", help="A finished clip that shows people.")],
+    settings: SetOption = [],  # noqa: B006
+    preset: PresetOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A window with a clip's cameras and skeletons in space; the arrow keys step through time."""
+    with answering(as_json) as answer:
+        from pipeline.clip_rig import clip_rig
+        from pipeline.scene3d import show
+        from pipeline.status import reconstructed
+        from pipeline.tables import read_rows, skeletons3d_from_rows
+
+        ref, made = reconstructed(session, clip, preset, settings)
+        rig = clip_rig(ref, [artefact.summary["camera"] for artefact in ref.all("detect")])
+        instants = skeletons3d_from_rows(read_rows(made.path))
+        answer.values |= {"session": str(session), "clip": clip, "instants": len(instants)}
+        if instants:
+            show(rig, instants, f"{clip}: {len(instants)} instants")
+        answer.show(f"{len(instants)} instants of {clip} show people")

@@ -24,9 +24,9 @@ def draw_people(image: NDArray[np.uint8], xy_px: Array, topology: Topology = COC
         ends = [_pixel(point) if known else (0, 0) for point, known in zip(person, seen, strict=True)]
         for a, b in topology.limbs:
             if seen[a] and seen[b]:
-                cv2.line(drawn, ends[a], ends[b], _colour(topology, a, b), width, cv2.LINE_AA)
+                cv2.line(drawn, ends[a], ends[b], limb_rgb(topology, a, b), width, cv2.LINE_AA)
         for joint in np.flatnonzero(seen).tolist():
-            cv2.circle(drawn, ends[joint], width + 1, _colour(topology, joint, joint), -1, cv2.LINE_AA)
+            cv2.circle(drawn, ends[joint], width + 1, limb_rgb(topology, joint, joint), -1, cv2.LINE_AA)
     return drawn
 
 
@@ -35,7 +35,8 @@ def _pixel(point: Array) -> tuple[int, int]:
     return int(x), int(y)
 
 
-def _colour(topology: Topology, a: int, b: int) -> tuple[int, int, int]:
+def limb_rgb(topology: Topology, a: int, b: int) -> tuple[int, int, int]:
+    """The colour of the limb between joints a and b: by the side of the body that both are on."""
     names = {topology.joints[a].split("_")[0], topology.joints[b].split("_")[0]}
     if names == {"left"}:
         return LEFT_RGB
