@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.skeleton import Topology
+from pipeline.clip_rig import clip_rig
 from pipeline.config import AuditConfig
+from pipeline.depth_check import DepthMaps
 from pipeline.progress import progress
 from pipeline.store import Ref, Store
 from pipeline.tables import AUDIT, skeletons3d_from_rows, stream_rows, write_rows
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
-VERSION = "1"
+VERSION = "2"
 
-GATES = ("joints", "views", "error", "limb length", "limb deviation", "angle")
+GATES = ("joints", "views", "error", "limb length", "limb deviation", "angle", "depth")
 # A knee whose hip axis runs along the thigh (legs spread wide) has no front to speak of: sine of the least angle between them.
 LEAST_SIDE = 0.5
 
@@ -43,12 +45,13 @@ class Verdict:
 
 
 def audit(
-    skeletons: Sequence[Skeletons3D], config: AuditConfig, cameras: int = 3, topology: Topology = DEFAULT_TOPOLOGY
-) -> Iterator[Verdict]:
+    skeletons: Sequence[Skeletons3D], config: AuditConfig, cameras: int = 3, topology: Topology = DEFAULT_TOPOLOGY,
+    depth: DepthMaps | None = None,
+) -> Iterator[Verdict]:  # fmt: skip
     """A verdict for every person at every instant; limb lengths are compared with the median of the same person.
 
     cameras: how many filmed. Of the four coordinates of two views one alone is redundant, so a small error proves little: where
-    more cameras film, more must agree.
+    more cameras film, more must agree. depth: what stereo pairs measured, where there are any.
     """
     least_views = min(config.min_views, cameras)
     limbs = body_limbs(topology)
@@ -66,6 +69,7 @@ def audit(
                 *_length_faults(length_m, names, config),
                 *_deviation_faults(length_m, usual_m[person], deviation, names, config),
                 *_angle_faults(xyz_m, topology, config),
+                *_depth_faults(depth, instant.t_ns, xyz_m, config),
             ]
             yield Verdict(
                 t_ns=instant.t_ns,
@@ -150,7 +154,7 @@ def _view_faults(n_views: NDArray[np.int64], least: float) -> Faults:
 
 def _error_faults(error_px: Array, config: AuditConfig) -> Faults:
     error = _mean(error_px)
-    if not error <= config.max_error_px:
+    if error > config.max_error_px:  # NaN where no joint is known: the gate of joints says so
         yield "error", f"reprojection error {error:.1f} px above {config.max_error_px:g} px"
 
 
@@ -177,6 +181,14 @@ def _angle_faults(xyz_m: Array, topology: Topology, config: AuditConfig) -> Faul
             yield "angle", f"{name} folded to {angle:.0f} degrees (limit {config.min_hinge_deg:g})"
 
 
+def _depth_faults(depth: DepthMaps | None, t_ns: int, xyz_m: Array, config: AuditConfig) -> Faults:
+    for found in depth.floating(t_ns, xyz_m, config.max_float_m) if depth else ():
+        if found.ghost:
+            limit = f"(limit {config.max_float_m:g} m)"
+            yield "depth", (f"{found.floating} of {found.judged} joints are in mid-air: {found.pair} sees what lies "
+                            f"{found.median_m:.2f} m behind them {limit}")  # fmt: skip
+
+
 def _unit(vector: Array) -> Array:
     length = np.linalg.norm(vector)
     return vector / length if length > 0 else np.full(3, np.nan)
@@ -201,11 +213,18 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
     skeletons = skeletons3d_from_rows(stream_rows(ref.only("reconstruct").path))
     verdicts = []
     with progress(f"audit {ref.clip}", sum(map(len, skeletons)), "skeletons") as advance:
-        for verdict in audit(skeletons, config, len(ref.all("detect"))):
+        for verdict in audit(skeletons, config, len(ref.all("detect")), depth=_depth_of(ref)):
             verdicts.append(verdict)
             advance(1)
     rows = [_row(verdict) for verdict in verdicts]
     return slot.commit(lambda path: write_rows(path, rows, AUDIT), len(rows), summarise(verdicts))
+
+
+def _depth_of(ref: Ref) -> DepthMaps | None:
+    rectified = ref.all("rectify")
+    if not rectified:
+        return None
+    return DepthMaps.of(clip_rig(ref, [name for each in rectified for name in each.summary["pair"].split("-")[:1]]), rectified)
 
 
 def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:

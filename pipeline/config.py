@@ -119,6 +119,9 @@ class AuditConfig(Section):
     max_knee_back_deg: float = Field(25.0, gt=0, description="knees may bend backwards by at most this, in degrees")
     min_hinge_deg: float = Field(20.0, ge=0, description="inner angle that knees and elbows fold to at least, in degrees")
     min_joints: int = Field(8, ge=1, description="joints a skeleton needs")
+    max_float_m: float = Field(
+        0.25, gt=0, description="joints may stand this far in front of the surface that a stereo pair sees there, in m"
+    )
     min_views: float = Field(
         2.5, ge=2, description="views a skeleton's joints need on average; where two cameras film, two are enough"
     )

@@ -67,15 +67,14 @@ def build_dataset(store: Store, config: Config, runner: Runner) -> Artefact:
     )
     [rig] = runner.map("calibrate", [Ref(tuple(clips.values()))], config.calibrate)
     people = [(clip, clips[clip.name]) for clip in session.people_clips]
-    runner.map(
-        "rectify",
-        [Ref((frames, rig), clip.name, "-".join(p)) for clip, frames in people for p in session.pairs_of(clip)],
-        config.rectify,
-    )
+    pairs = [Ref((frames, rig), clip.name, "-".join(p)) for clip, frames in people for p in session.pairs_of(clip)]
+    depth = list(zip(pairs, runner.map("rectify", pairs, config.rectify), strict=True))
     views = [Ref((frames,), clip.name, camera) for clip, frames in people for camera in clip.sources]
     poses = list(zip(views, runner.map("detect", views, config.detect), strict=True))
     seen = [Ref((frames, rig, *(pose for view, pose in poses if view.clip == clip.name)), clip.name) for clip, frames in people]
     for stage in ("reconstruct", "audit", "augment"):
+        if stage == "audit":
+            seen = [Ref((*ref.inputs, *(made for pair, made in depth if pair.clip == ref.clip)), ref.clip) for ref in seen]
         made = runner.map(stage, seen, getattr(config, stage))
         seen = [Ref((*ref.inputs, artefact), ref.clip) for ref, artefact in zip(seen, made, strict=True)]
     everything = {artefact.digest: artefact for ref in seen for artefact in ref.inputs}

@@ -127,7 +127,7 @@ def test_missing_joints_fail_no_gate_that_needs_them() -> None:
 
 def test_a_skeleton_of_nothing_is_rejected() -> None:
     [verdict] = audit([_instant(np.full((17, 3), np.nan))], CONFIG)
-    assert set(verdict.gates) == {"joints", "views", "error"}
+    assert set(verdict.gates) == {"joints", "views"}
 
 
 def test_verdicts_are_written_one_per_skeleton_and_summed_up_by_gate(tmp_path: Path) -> None:

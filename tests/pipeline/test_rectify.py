@@ -79,7 +79,7 @@ def test_the_cloud_lies_on_the_wall(store: Store) -> None:
     open3d = pytest.importorskip("open3d")
     made = rectify.run(store, _ref(store), CONFIG)
     clouds = sorted((made.path / "clouds").iterdir())
-    assert [path.name for path in clouds] == ["000000.ply", "000004.ply", "000008.ply"]
+    assert [path.name for path in clouds] == ["000000000000000.ply", "000000133333333.ply", "000000266666666.ply"]
     cloud = open3d.io.read_point_cloud(str(clouds[0]))
     points_m = np.asarray(cloud.points)
     # Half a pixel of disparity at 300 px and 0.12 m: z^2 / (f b) / 2 = 5.6 cm at 2 m.
