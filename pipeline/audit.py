@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from pipeline.clip_rig import clip_rig
 from pipeline.config import AuditConfig
 from pipeline.depth_check import DepthMaps
 from pipeline.progress import progress
+from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
-from pipeline.tables import AUDIT, skeletons3d_from_rows, stream_rows, write_rows
+from pipeline.tables import AUDIT, SkeletonFile
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
 VERSION = "2"
@@ -45,10 +47,12 @@ class Verdict:
 
 
 def audit(
-    skeletons: Sequence[Skeletons3D], config: AuditConfig, cameras: int = 3, topology: Topology = DEFAULT_TOPOLOGY,
-    depth: DepthMaps | None = None,
+    skeletons: Sequence[Skeletons3D] | SkeletonFile, config: AuditConfig, cameras: int = 3,
+    topology: Topology = DEFAULT_TOPOLOGY, depth: DepthMaps | None = None,
 ) -> Iterator[Verdict]:  # fmt: skip
     """A verdict for every person at every instant; limb lengths are compared with the median of the same person.
+
+    skeletons: a list, or a file that is read twice, for the medians and for the verdicts.
 
     cameras: how many filmed. Of the four coordinates of two views one alone is redundant, so a small error proves little: where
     more cameras film, more must agree. depth: what stereo pairs measured, where there are any.
@@ -210,14 +214,19 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
     slot = store.slot("audit", VERSION, config, ref)
     if done := slot.done():
         return done
-    skeletons = skeletons3d_from_rows(stream_rows(ref.only("reconstruct").path))
-    verdicts = []
-    with progress(f"audit {ref.clip}", sum(map(len, skeletons)), "skeletons") as advance:
-        for verdict in audit(skeletons, config, len(ref.all("detect")), depth=_depth_of(ref)):
-            verdicts.append(verdict)
-            advance(1)
-    rows = [_row(verdict) for verdict in verdicts]
-    return slot.commit(lambda path: write_rows(path, rows, AUDIT), len(rows), summarise(verdicts))
+    made = ref.only("reconstruct")
+
+    def write(path: Path) -> tuple[int, dict[str, Any]]:
+        tally = Tally()
+        verdicts = audit(SkeletonFile(made.path), config, len(ref.all("detect")), depth=_depth_of(ref))
+        with rows_file(path, AUDIT) as file, progress(f"audit {ref.clip}", made.rows, "skeletons") as advance:
+            for verdict in verdicts:
+                file.write([_row(verdict)])
+                tally.add(verdict)
+                advance(1)
+        return tally.accepted + tally.rejected, tally.figures()
+
+    return slot.commit(write)
 
 
 def _depth_of(ref: Ref) -> DepthMaps | None:
@@ -227,14 +236,22 @@ def _depth_of(ref: Ref) -> DepthMaps | None:
     return DepthMaps.of(clip_rig(ref, [name for each in rectified for name in each.summary["pair"].split("-")[:1]]), rectified)
 
 
-def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+class Tally:
     """Figures for the result table: accepted, rejected, and how many failed each gate (one skeleton can fail several)."""
-    failed = Counter(gate for verdict in verdicts for gate in verdict.gates)
-    return {
-        "accepted": sum(verdict.accepted for verdict in verdicts),
-        "rejected": sum(not verdict.accepted for verdict in verdicts),
-        "rejected_by": {gate: failed[gate] for gate in GATES if failed[gate]},
-    }
+
+    def __init__(self) -> None:
+        self.accepted = self.rejected = 0
+        self.failed: Counter[str] = Counter()
+
+    def add(self, verdict: Verdict) -> None:
+        """Count a verdict."""
+        self.accepted, self.rejected = self.accepted + verdict.accepted, self.rejected + (not verdict.accepted)
+        self.failed.update(verdict.gates)
+
+    def figures(self) -> dict[str, Any]:
+        """What the stage's summary says."""
+        by = {gate: self.failed[gate] for gate in GATES if self.failed[gate]}
+        return {"accepted": self.accepted, "rejected": self.rejected, "rejected_by": by}
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import groupby
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ from pipeline.ingest import read_frame_sets
 from pipeline.probe import Image
 from pipeline.progress import progress
 from pipeline.status import AskedStore, reconstructed
-from pipeline.tables import instants_of, skeletons3d_from_rows, stream_rows
+from pipeline.tables import SkeletonFile, instants_of
 from pipeline.types import Artefact, Skeletons3D
 
 # Readable on a phone: a twenty-fifth of the picture's height.
@@ -66,8 +65,7 @@ class SkeletonStream:
     """Skeletons of a clip, read as they are needed."""
 
     def __init__(self, made: Artefact) -> None:
-        groups = groupby(stream_rows(made.path), key=lambda row: row["t_ns"])
-        self._skeletons = (skeletons3d_from_rows(rows)[0] for _, rows in groups)
+        self._skeletons = iter(SkeletonFile(made.path))
         self._head = next(self._skeletons, None)
 
     def at(self, t_ns: int) -> Skeletons3D | None:

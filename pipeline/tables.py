@@ -6,6 +6,8 @@ Lists are nested lists, not tensor extension types: they load in every reader.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +256,18 @@ def skeletons3d_from_rows(rows: Iterable[dict[str, Any]]) -> list[Skeletons3D]:
     for row in rows:
         grouped.setdefault(row["t_ns"], []).append(row)
     return [_skeletons3d(t_ns, grouped[t_ns]) for t_ns in sorted(grouped)]
+
+
+@dataclass(frozen=True)
+class SkeletonFile:
+    """The instants of a SKELETONS3D file in the order of the file, which is that of time: read as they are needed, and anew
+    whenever they are asked for."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[Skeletons3D]:
+        for _, rows in groupby(stream_rows(self.path), key=lambda row: row["t_ns"]):
+            yield from skeletons3d_from_rows(rows)
 
 
 def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:

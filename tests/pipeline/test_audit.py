@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from models.skeleton import COCO17
-from pipeline.audit import audit, back_bend_deg, hinge_deg, run, summarise
+from pipeline.audit import Tally, audit, back_bend_deg, hinge_deg, run
 from pipeline.config import AuditConfig
 from pipeline.session import Session, save_session
 from pipeline.store import Ref, Store
@@ -139,4 +139,4 @@ def test_verdicts_are_written_one_per_skeleton_and_summed_up_by_gate(tmp_path: P
         "accepted": 1, "rejected": 2, "rejected_by": {"error": 1, "limb length": 1, "limb deviation": 1},
     }  # fmt: skip
     assert [row["accepted"] for row in read_rows(made.path)] == [True, False, False]
-    assert summarise([]) == {"accepted": 0, "rejected": 0, "rejected_by": {}}
+    assert Tally().figures() == {"accepted": 0, "rejected": 0, "rejected_by": {}}
