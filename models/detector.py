@@ -15,9 +15,10 @@ from models.backends import Backend, TorchBackend, make_backend
 from models.grouping import GroupConfig, group
 from models.hourglass import STEM_STRIDE, HourglassConfig, StackedHourglass
 from models.letterbox import Letterbox, resampled
+from models.shipped import weights_path
 from models.skeleton import TOPOLOGIES, Topology
 from models.turned import People, one_per_place, unturned
-from models.weights import WeightsError, load_tensors, weights_folder
+from models.weights import WeightsError, load_tensors
 
 Array = NDArray[Any]
 
@@ -107,7 +108,7 @@ class Detector:
 
 
 def load_detector(weights: str | Path = "default", device: str = "cpu", *, backend: str = "auto", **options: Any) -> Detector:
-    """A detector from shipped weights ("default" or a name in data/weights) or from a .safetensors file.
+    """A detector from shipped weights ("default", or a name in data/weights: "photo", "studio") or from a .safetensors file.
 
     device: of torch, or "auto": a GPU when there is one. backend: auto | torch | onnxruntime | openvino, see `make_backend`.
     options: `size_px`, `flip`, `turned`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
@@ -133,14 +134,6 @@ def load_network(weights: str | Path) -> tuple[StackedHourglass, dict[str, Any]]
     except RuntimeError as error:
         raise WeightsError(f"{path}: the tensors do not fit the recorded network {config}: {error}") from error
     return network, about
-
-
-def weights_path(weights: str | Path) -> Path:
-    """File of "default", of a shipped name, or of a path as given."""
-    text = str(weights)
-    if text.endswith(".safetensors"):
-        return Path(text)
-    return weights_folder() / f"{'detector' if text == 'default' else text}.safetensors"
 
 
 def _network_config(path: Path, about: dict[str, Any]) -> HourglassConfig:

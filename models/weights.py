@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 
 from models.atomic import replacing
+from models.shipped import weights_folder
 
 FORMAT = "posemill-weights-1"
 
 
 class WeightsError(ValueError):
     """Weights that are missing, tampered with, or made for something else."""
-
-
-def weights_folder() -> Path:
-    """Folder of the shipped weights: data/weights beside the packages (an editable install or a checkout)."""
-    return Path(__file__).resolve().parent.parent / "data" / "weights"
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

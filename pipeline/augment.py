@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import models
 from calibration.camera import Camera
 from calibration.rig import Rig
 from models.diffusion.digest import folder_digest
+from models.shipped import weights_folder, weights_path
 from pipeline.captions import fill_template
 from pipeline.clip_rig import clip_rig
 from pipeline.conditions import pose_map, square_around
 from pipeline.config import AugmentConfig, DetectConfig
-from pipeline.detect import FindsPeople, keep_good, weights_file
+from pipeline.detect import FindsPeople, keep_good
 from pipeline.errors import InputError
 from pipeline.fidelity import Gates, LabelCheck, check_labels
 from pipeline.progress import progress
@@ -210,8 +210,7 @@ def _kind(reason: str) -> str:
 
 def generator_folder(store: Store, config: AugmentConfig) -> Path:
     """The folder that config.model names, relative to the session, or the shipped one."""
-    shipped = Path(models.__file__).resolve().parent.parent / "data" / "weights" / SHIPPED
-    return resolve(store.root, config.model) if config.model else shipped
+    return resolve(store.root, config.model) if config.model else weights_folder() / SHIPPED
 
 
 def _told(store: Store, config: AugmentConfig) -> dict[str, Any]:
@@ -219,7 +218,7 @@ def _told(store: Store, config: AugmentConfig) -> dict[str, Any]:
     if not config.enabled:
         return {}
     folders = [generator_folder(store, config)] + ([resolve(store.root, config.controlnet)] if config.controlnet else [])
-    detector = weights_file(config.weights)
+    detector = weights_path(config.weights)
     return {
         "session": store.session.name,
         "generator": [folder_digest(folder) if folder.is_dir() else "" for folder in folders],

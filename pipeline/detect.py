@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-import models
+from models.shipped import weights_path
 from pipeline.config import DetectConfig
 from pipeline.detections import Detections, read_detections
 from pipeline.errors import InputError
@@ -24,8 +24,6 @@ from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, write
 from pipeline.types import Array, Artefact, Poses2D
 
 VERSION = "1"
-
-_SHIPPED = {"default": "detector"}
 
 Image = NDArray[np.uint8]
 People = tuple[Array, Array, Array]
@@ -132,16 +130,9 @@ def summarise(camera: str, poses: Sequence[Poses2D], instants: int) -> dict[str,
     }
 
 
-def weights_file(weights: str) -> Path:
-    """The file of shipped or given weights, as `models.detector.weights_path` has it: that module imports torch, which takes
-    longer than a run with nothing to do may."""
-    shipped = Path(models.__file__).resolve().parent.parent / "data" / "weights"
-    return Path(weights) if weights.endswith(".safetensors") else shipped / f"{_SHIPPED.get(weights, weights)}.safetensors"
-
-
 def _told_of_weights(weights: str) -> dict[str, Any]:
     """What decides the result of our own network, and goes into the dataset card: new weights run the stage again."""
-    file = weights_file(weights)
+    file = weights_path(weights)
     if not file.is_file():
         return {"weights": weights, "weights_sha256": ""}  # loading them will say what is there instead
     content = file.read_bytes()

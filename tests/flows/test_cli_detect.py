@@ -62,12 +62,12 @@ def test_a_wrong_request_is_one_message_and_status_2(photos: Path, tmp_path: Pat
 
 
 def test_weights_that_were_changed_or_are_of_another_topology_are_named(photos: Path, tmp_path: Path) -> None:
-    content = bytearray((weights_folder() / "detector.safetensors").read_bytes())
+    content = bytearray((weights_folder() / "photo.safetensors").read_bytes())
     content[-1000] ^= 1
     (tmp_path / "changed.safetensors").write_bytes(bytes(content))
     error = _detect(tmp_path, photos, "--weights", tmp_path / "changed.safetensors", status=1)["error"]
     assert "changed.safetensors: the tensors do not fit their recorded hash" in error
-    tensors, about = load_tensors(weights_folder() / "detector.safetensors")
+    tensors, about = load_tensors(weights_folder() / "photo.safetensors")
     save_tensors(tmp_path / "hand.safetensors", tensors, about | {"network": about["network"] | {"topology": "hand21"}})
     error = _detect(tmp_path, photos, "--weights", tmp_path / "hand.safetensors", status=1)["error"]
     assert "hand.safetensors: expected a topology among" in error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import DetectConfig
-from pipeline.detect import detect, imported, keep_good, run, summarise, weights_file
+from pipeline.detect import detect, imported, keep_good, run, summarise
 from pipeline.detections import read_detections
 from pipeline.errors import InputError
 from pipeline.session import Clip, Session, Source, save_session
@@ -131,12 +131,6 @@ def test_detections_of_another_length_are_refused_beyond_one_frame(tmp_path: Pat
         return
     with pytest.raises(InputError, match=f"reach frame {files - 1}, those of camera cam1 end at 4.*max_frame_difference=2"):
         list(imported(detections, shown, "cam1", CONFIG))
-
-
-def test_weights_are_found_where_the_detector_looks_for_them() -> None:
-    detector = pytest.importorskip("models.detector")
-    for weights in ("default", "other", "some/where.safetensors"):
-        assert weights_file(weights) == detector.weights_path(weights)
 
 
 def test_new_weights_run_the_stage_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
