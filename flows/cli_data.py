@@ -51,7 +51,7 @@ def detect(
 
 @evaluate.command("detector")
 def evaluate_detector(
-    folder: Annotated[Path, typer.Argument(help="Photos with annotations.json and images/ (COCO layout).")],
+    folder: Annotated[Path, typer.Argument(help="Photos in COCO layout, or an exported or drawn Parquet dataset.")],
     weights: WeightsOption = "default",
     size: Annotated[
         int | None, typer.Option("--size", min=64, help="Long side of the network's image in px; default: as the weights say.")

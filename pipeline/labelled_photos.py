@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from models.parquet_photos import parquet_files, read_parquet_photos
 from models.photos import Person, Photo, read_photos
 from models.skeleton import Topology
 from pipeline.errors import InputError
@@ -37,12 +38,27 @@ class Seen:
 
 
 def labelled_photos(folder: Path, only: Sequence[str] | None, topology: Topology) -> list[Photo]:
-    """Photos of a COCO-layout folder, those named in `only` or all. Raises InputError: no annotations or none that can be
-    read, images that are missing, joints of another skeleton, nobody labelled."""
-    if not (folder / "annotations.json").is_file():
-        raise InputError(f"{folder}: expected annotations.json and images/ (COCO layout), found no annotations.json")
+    """Photos of a COCO-layout folder or of our own exported Parquet, those named in `only` or all. Raises InputError: neither,
+    annotations that cannot be read, images that are missing, joints of another skeleton, nobody labelled."""
+    if (folder / "annotations.json").is_file():
+        photos = _coco_photos(folder, only, topology)
+    elif parquet_files(folder):
+        try:
+            photos = read_parquet_photos(folder, topology, only=only)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+    else:
+        raise InputError(
+            f"{folder}: expected annotations.json and images/ (COCO layout) or *.parquet (our export), found neither"
+        )
+    if not any(photo.people for photo in photos):
+        raise InputError(f"{folder}: expected labelled people, found none in {len(photos)} photos")
+    return photos
+
+
+def _coco_photos(folder: Path, only: Sequence[str] | None, topology: Topology) -> list[Photo]:
     try:
-        photos = read_photos(folder, topology, only=only)
+        return read_photos(folder, topology, only=only)
     except FileNotFoundError as error:
         raise InputError(
             f"{folder}: annotations.json names {Path(error.filename).name}, and images/ has no such file; copy it there or "
@@ -57,9 +73,6 @@ def labelled_photos(folder: Path, only: Sequence[str] | None, topology: Topology
         raise InputError(
             f"{folder / 'annotations.json'}: expected COCO keypoint annotations with joints of {topology.name}; found {error}"
         ) from error
-    if not any(photo.people for photo in photos):
-        raise InputError(f"{folder}: expected labelled people, found none in {len(photos)} photos")
-    return photos
 
 
 def has_torso(person: Person, topology: Topology) -> bool:

@@ -41,7 +41,7 @@ def test_a_table_is_shown_to_people(tmp_path: Path) -> None:
 
 def test_wrong_requests_are_one_message_and_status_2(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set", 2)
-    assert "found no annotations.json" in _evaluate(tmp_path, status=2)["error"]
+    assert "found neither" in _evaluate(tmp_path, status=2)["error"]
     assert "split test" in _evaluate(folder, "--held-out", 2, status=2)["error"]
     (folder / "images" / "1.png").unlink()
     assert "names 1.png" in _evaluate(folder, status=2)["error"]

@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate_detector import evaluate_detector, nearest_person
 from pipeline.labelled_photos import head_px, torso_px
 from tests.models.scenes import document, write_document, write_folder
+from tests.models.test_parquet_photos import exported
 
 
 class Oracle:
@@ -175,7 +178,16 @@ def test_people_without_a_torso_do_not_count_and_an_empty_set_is_an_error(tmp_pa
     assert evaluate_detector(Blind(), folder).people == 1
     with pytest.raises(InputError, match="labelled left shoulder and right hip"):
         evaluate_detector(Blind(), folder, only=["0.png"])
-    with pytest.raises(InputError, match="found no annotations.json"):
+    with pytest.raises(InputError, match="found neither"):
+        evaluate_detector(Blind(), tmp_path)
+
+
+def test_an_exported_dataset_is_judged_like_the_photos_it_was_made_of(tmp_path: Path) -> None:
+    coco = write_folder(tmp_path / "set")
+    report = evaluate_detector(Perfect(coco), exported(tmp_path / "export", coco))
+    assert report.pck == 1 and report.oks["AP"] == pytest.approx(1) and report.false_people_per_photo == 0
+    with pytest.raises(InputError, match="expected an export of posemill"):
+        pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
         evaluate_detector(Blind(), tmp_path)
 
 
