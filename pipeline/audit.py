@@ -15,6 +15,7 @@ from models.skeleton import Topology
 from pipeline.clip_rig import clip_rig
 from pipeline.config import AuditConfig
 from pipeline.depth_check import DepthMaps
+from pipeline.limbs import body_limbs, limb_lengths_m, median_known
 from pipeline.progress import progress
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
@@ -86,21 +87,10 @@ def audit(
             )
 
 
-def body_limbs(topology: Topology) -> list[tuple[int, int]]:
-    """Limbs between limb joints: shins, thighs, hips, sides, shoulders, arms. Those of the face are too short to judge."""
-    return [limb for limb in topology.limbs if set(limb) <= set(topology.limb_joints)]
-
-
 def limb_name(limb: tuple[int, int], topology: Topology) -> str:
     """A limb by its joints, nearest the trunk first: `left hip to left knee`."""
     first, second = sorted(limb)
     return f"{topology.joints[first]} to {topology.joints[second]}".replace("_", " ")
-
-
-def limb_lengths_m(xyz_m: Array, limbs: Sequence[tuple[int, int]]) -> Array:
-    """(..., J, 3) -> (..., L) in m, NaN where an end is missing."""
-    ends = np.array(limbs)
-    return np.linalg.norm(xyz_m[..., ends[:, 0], :] - xyz_m[..., ends[:, 1], :], axis=-1)
 
 
 def median_limbs_m(skeletons: Iterable[Skeletons3D], limbs: Sequence[tuple[int, int]]) -> dict[int, Array]:
@@ -109,7 +99,7 @@ def median_limbs_m(skeletons: Iterable[Skeletons3D], limbs: Sequence[tuple[int, 
     for instant in skeletons:
         for row, person in enumerate(instant.person.tolist()):
             lengths.setdefault(person, []).append(limb_lengths_m(instant.xyz_m[row], limbs))
-    return {person: _nanmedian(np.stack(rows)) for person, rows in lengths.items()}
+    return {person: median_known(np.stack(rows)) for person, rows in lengths.items()}
 
 
 def back_bend_deg(xyz_m: Array, topology: Topology) -> dict[str, float]:
@@ -200,13 +190,6 @@ def _unit(vector: Array) -> Array:
 
 def _mean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-
-
-def _nanmedian(rows: Array) -> Array:
-    known = np.isfinite(rows).any(0)
-    median = np.full(rows.shape[1], np.nan)
-    median[known] = np.nanmedian(rows[:, known], axis=0)
-    return median
 
 
 def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:

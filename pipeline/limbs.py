@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,20 +14,29 @@ from pipeline.types import DEFAULT_TOPOLOGY, Array
 PASSES = 3
 
 
-def rigid_limbs(topology: Topology = DEFAULT_TOPOLOGY) -> NDArray[np.int64]:
-    """(L, 2) the limbs of body, arms and legs; faces bend."""
-    return np.array([limb for limb in topology.limbs if set(limb) <= set(topology.limb_joints)])
+def body_limbs(topology: Topology = DEFAULT_TOPOLOGY) -> list[tuple[int, int]]:
+    """Limbs between limb joints: shins, thighs, hips, sides, shoulders, arms. Those of the face bend, and are too short to
+    judge."""
+    return [limb for limb in topology.limbs if set(limb) <= set(topology.limb_joints)]
 
 
-def limb_lengths(xyz_m: Array, limbs: NDArray[np.int64]) -> Array:
-    """(L,) median lengths in m over the instants of joints (F, J, 3); NaN for a limb that is never known."""
-    length_m = np.linalg.norm(xyz_m[:, limbs[:, 0]] - xyz_m[:, limbs[:, 1]], axis=-1)
-    out, known = np.full(len(limbs), np.nan), np.isfinite(length_m).any(0)
-    out[known] = np.nanmedian(length_m[:, known], axis=0)
-    return out
+def limb_lengths_m(xyz_m: Array, limbs: Sequence[tuple[int, int]]) -> Array:
+    """(..., J, 3) -> (..., L) in m, NaN where an end is missing."""
+    ends = np.array(limbs)
+    return np.linalg.norm(xyz_m[..., ends[:, 0], :] - xyz_m[..., ends[:, 1], :], axis=-1)
 
 
-def held_to_lengths(xyz_m: Array, covariance_m2: Array, lengths_m: Array, limbs: NDArray[np.int64], sigma_m: float) -> Array:
+def median_known(rows: Array) -> Array:
+    """(L,) medians over (F, L) of what is known; NaN for a column that never is."""
+    known = np.isfinite(rows).any(0)
+    median = np.full(rows.shape[1], np.nan)
+    median[known] = np.nanmedian(rows[:, known], axis=0)
+    return median
+
+
+def held_to_lengths(
+    xyz_m: Array, covariance_m2: Array, lengths_m: Array, limbs: Sequence[tuple[int, int]], sigma_m: float
+) -> Array:
     """Joints (F, J, 3) moved, each as far as its covariance (F, J, 3, 3) lets it, so that limbs come near their lengths (L,).
 
     The most likely joints given both, sigma_m being how far a limb's length may be off: a joint's ends differ by clothes and
@@ -34,7 +45,7 @@ def held_to_lengths(xyz_m: Array, covariance_m2: Array, lengths_m: Array, limbs:
     known = np.asarray(np.isfinite(xyz_m).all(-1) & np.isfinite(covariance_m2).all((-1, -2)))
     information = np.linalg.inv(np.where(known[..., None, None], covariance_m2, np.eye(3)))
     start = np.where(known[..., None], xyz_m, 0.0)
-    ends = limbs[np.isfinite(lengths_m)]
+    ends = np.array(limbs)[np.isfinite(lengths_m)]
     wanted_m, both = lengths_m[np.isfinite(lengths_m)], known[:, ends[:, 0]] & known[:, ends[:, 1]]
     at = start.copy()
     for _ in range(PASSES):

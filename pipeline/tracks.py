@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import ReconstructConfig
 from pipeline.gaps import densities, smoothed
-from pipeline.limbs import held_to_lengths, limb_lengths, rigid_limbs
+from pipeline.limbs import body_limbs, held_to_lengths, limb_lengths_m, median_known
 from pipeline.smoothing import butterworth, one_euro, robust_spline, stretches
 from pipeline.types import Array, Skeletons3D
 
@@ -57,7 +57,7 @@ class People:
     """What is known of each person beyond a window: how joints move, and how long limbs are, both from when they came first."""
 
     def __init__(self, config: ReconstructConfig) -> None:
-        self.config, self.limbs = config, rigid_limbs()
+        self.config, self.limbs = config, body_limbs()
         self.known: dict[int, tuple[Array, Array]] = {}
 
     def smooth(self, window: Sequence[Skeletons3D]) -> list[Skeletons3D]:
@@ -73,7 +73,7 @@ class People:
         if who not in self.known:
             density = densities(track.t_s, track.xyz_m, track.covariance_m2)
             mean_m, _ = smoothed(track.t_s, track.xyz_m, track.covariance_m2, density)
-            self.known[who] = density, limb_lengths(mean_m, self.limbs)
+            self.known[who] = density, median_known(limb_lengths_m(mean_m, self.limbs))
         density, lengths_m = self.known[who]
         mean_m, covariance_m2 = smoothed(track.t_s, track.xyz_m, track.covariance_m2, density)
         told = bridged(np.asarray(np.isfinite(track.xyz_m).all(-1)), track.t_s, self.config.fill_ms / 1e3)
