@@ -7,7 +7,7 @@ from models.shipped import weights_folder, weights_path
 
 def test_the_default_and_the_names_are_files_that_ship() -> None:
     assert weights_path("default") == weights_path("photo") == weights_folder() / "photo.safetensors"
-    assert weights_path("default").is_file()
+    assert weights_path("default").is_file() and weights_path("studio").is_file()
     assert weights_path("other") == weights_folder() / "other.safetensors"
     assert weights_path("some/where.safetensors") == Path("some/where.safetensors")
 
