@@ -175,7 +175,7 @@ def _requests(store: Store, ref: Ref, config: AugmentConfig) -> tuple[list[Reque
     if not config.enabled:
         return [], "augment.enabled is false"
     skeletons = skeletons3d_from_rows(read_rows(ref.only("reconstruct").path))
-    accepted = keep_accepted(skeletons, read_rows(ref.only("audit").path))
+    accepted = list(keep_accepted(skeletons, read_rows(ref.only("audit").path)))
     if not accepted:
         return [], "no accepted skeletons"
     frames = ref.only("ingest").path

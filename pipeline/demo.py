@@ -77,7 +77,7 @@ def compare_people(truth: Path, made: Made) -> list[dict[str, Any]]:
     made = list(made)
     truth_from_world = world_motion(read_rig(_of_stage(made, "calibrate")), load_rig(truth / "rig.yaml"))
     skeletons = skeletons3d_from_rows(read_rows(_of_stage(made, "reconstruct").path))
-    accepted = keep_accepted(skeletons, read_rows(_of_stage(made, "audit").path))
+    accepted = list(keep_accepted(skeletons, read_rows(_of_stage(made, "audit").path)))
     people = true_joints(read_rows(truth / "joints.parquet"))
     kinds = {"reconstructed": skeletons, "accepted": accepted}
     errors = []

@@ -6,13 +6,12 @@ rejected/ (generated samples that failed their check, kept for inspection, never
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.card import Counts, card
 from pipeline.clip_rig import clip_rig
@@ -24,7 +23,7 @@ from pipeline.progress import progress
 from pipeline.samples import keep_accepted, sample_rows
 from pipeline.shards import ShardWriter
 from pipeline.store import Ref, Store
-from pipeline.tables import SAMPLES, instants_of, poses2d_from_rows, skeletons3d_from_rows, stream_rows
+from pipeline.tables import SAMPLES, SkeletonFile, instants_of, poses2d_from_rows, stream_rows
 from pipeline.trc import Trajectories, write_trc
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
 
@@ -109,21 +108,16 @@ class _Poses:
         return self._head if self._head is not None and self._head.t_ns == t_ns else None
 
 
-def _skeletons(clip: Ref) -> list[Skeletons3D]:
-    return skeletons3d_from_rows(stream_rows(clip.only("reconstruct").path))
-
-
-def _accepted(clip: Ref) -> list[Skeletons3D]:
-    return keep_accepted(_skeletons(clip), stream_rows(clip.only("audit").path))
+def _accepted(clip: Ref) -> Iterator[Skeletons3D]:
+    return keep_accepted(SkeletonFile(clip.only("reconstruct").path), stream_rows(clip.only("audit").path))
 
 
 def _by_time(clip: Ref) -> dict[int, tuple[Array, Array]]:
     """t_ns -> accepted and rejected skeletons (P, J, 3)."""
-    accepted = {instant.t_ns: instant for instant in _accepted(clip)}
+    accepted = {instant.t_ns: instant.person for instant in _accepted(clip)}
     split = {}
-    for instant in _skeletons(clip):
-        kept = accepted[instant.t_ns].person if instant.t_ns in accepted else np.zeros(0)
-        is_kept = np.isin(instant.person, kept)
+    for instant in SkeletonFile(clip.only("reconstruct").path):
+        is_kept = np.isin(instant.person, accepted.get(instant.t_ns, ()))
         split[instant.t_ns] = (instant.xyz_m[is_kept], instant.xyz_m[~is_kept])
     return split
 
@@ -145,29 +139,30 @@ def _write_rejected(clips: Sequence[Ref], folder: Path, config: ExportConfig, co
             shards.write(row)
 
 
-def write_trajectories(clip: str, accepted: Sequence[Skeletons3D], times: Sequence[int], folder: Path) -> None:
+def write_trajectories(clip: str, accepted: Iterable[Skeletons3D], times: Sequence[int], folder: Path) -> None:
     """trc/<clip>-person<k>.trc for every accepted person: all instants of the clip, gaps where none is accepted.
 
     Smoothed joints where tracks were smoothed; then trc/raw/ holds files of the same names with what each instant alone gives.
     """
-    raw = [(instant.t_ns, instant.person, instant.xyz_m) for instant in accepted]
-    smooth = [(instant.t_ns, instant.person, instant.smooth_m) for instant in accepted if instant.smooth_m is not None]
+    row_of = {t_ns: row for row, t_ns in enumerate(times)}
+    raw: dict[int, Array] = {}
+    smooth: dict[int, Array] = {}
+    for instant in accepted:
+        row, people = row_of[instant.t_ns], instant.person.tolist()
+        for tracks, joints_m in ((raw, instant.xyz_m), (smooth, instant.smooth_m)):
+            for who, joints in zip(people, [] if joints_m is None else joints_m, strict=False):
+                if who not in tracks:
+                    tracks[who] = np.full((len(times), JOINTS, 3), np.nan)
+                tracks[who][row] = joints
     _write_tracks(clip, smooth or raw, times, folder)
     if smooth:
         _write_tracks(clip, raw, times, folder / "raw")
 
 
-def _write_tracks(
-    clip: str, joints: Sequence[tuple[int, NDArray[np.int64], Array]], times: Sequence[int], folder: Path
-) -> None:
-    """A file for each person of joints: t_ns, identities (P,) and (P, J, 3) of some instants."""
+def _write_tracks(clip: str, tracks: Mapping[int, Array], times: Sequence[int], folder: Path) -> None:
+    """A file for each person of tracks (F, J, 3)."""
     folder.mkdir(parents=True, exist_ok=True)
-    row_of = {t_ns: row for row, t_ns in enumerate(times)}
     rate_fps = 1e9 / float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    for who in sorted({int(person) for _, people, _ in joints for person in people}):
-        xyz_m = np.full((len(times), JOINTS, 3), np.nan)
-        for t_ns, people, joints_m in joints:
-            if (mine := joints_m[people == who]).size:
-                xyz_m[row_of[t_ns]] = mine[0]
+    for who, xyz_m in sorted(tracks.items()):
         track = Trajectories(DEFAULT_TOPOLOGY.joints, np.array(times, dtype=np.int64), xyz_m, round(rate_fps, 6))
         write_trc(track, folder / f"{clip}-person{who}.trc")

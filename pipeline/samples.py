@@ -36,15 +36,13 @@ def derive_seed(*parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def keep_accepted(skeletons: Iterable[Skeletons3D], audit_rows: Iterable[dict[str, Any]]) -> list[Skeletons3D]:
+def keep_accepted(skeletons: Iterable[Skeletons3D], audit_rows: Iterable[dict[str, Any]]) -> Iterator[Skeletons3D]:
     """The skeletons that the audit accepted; instants that lose all people are left out. audit_rows: rows of tables.AUDIT."""
     accepted = {(row["t_ns"], row["person"]) for row in audit_rows if row["accepted"]}
-    kept = []
     for instant in skeletons:
         keep = np.array([(instant.t_ns, int(person)) in accepted for person in instant.person], dtype=bool)
         if keep.any():
-            kept.append(instant.take(keep))
-    return kept
+            yield instant.take(keep)
 
 
 def project_labels(camera: Camera, xyz_m: Array) -> tuple[Array, NDArray[np.int64]]:
