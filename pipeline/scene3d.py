@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +69,18 @@ def line_set(xyz_m: Array, lines: NDArray[np.int64], rgb: Array) -> open3d.geome
     return made
 
 
+def has_display() -> bool:
+    """Whether windows can be opened: on Linux, whether there is an X server or a Wayland compositor to ask."""
+    return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def show(rig: Rig, instants: Sequence[Skeletons3D], title: str) -> None:
     """A window with cameras and floor; the arrow keys step through the instants. Raises StageError without a display."""
     import open3d
 
     window = open3d.visualization.VisualizerWithKeyCallback()
-    if not window.create_window(title):
+    # Without a display Open3D draws where nobody sees it, and waits for keys that never come.
+    if not has_display() or not window.create_window(title):
         raise StageError("no window can be opened here; `posemill export SESSION OUT --format html` makes a page instead")
     shown, at = skeleton_lines(instants[0]), [0]
     for geometry in (camera_lines(rig), floor_lines(), shown):

@@ -3,6 +3,7 @@ import pytest
 
 from models.skeleton import COCO17
 from pipeline.draw import LEFT_RGB, limb_rgb
+from pipeline.errors import StageError
 from pipeline.scene3d import camera_lines, floor_lines, show, skeleton_lines
 from pipeline.types import Skeletons3D
 from tests.pipeline.worlds import STANDING_M, ring
@@ -75,10 +76,19 @@ def test_a_window_steps_through_time_by_the_arrow_keys(monkeypatch: pytest.Monke
         def destroy_window(self) -> None:
             pass
 
+    monkeypatch.setenv("DISPLAY", ":0")
     windows: list[Window] = []
     monkeypatch.setattr(open3d.visualization, "VisualizerWithKeyCallback", Window)
     instants = [_people(STANDING_M[None] + f) for f in range(3)]
     show(ring(2), instants, "walk")
     np.testing.assert_allclose(np.asarray(windows[0].shown[-1].points), instants[1].xyz_m[0])
-    with pytest.raises(Exception, match="no window can be opened"):
+    with pytest.raises(StageError, match="no window can be opened"):
         show(ring(2), instants, "nowhere")
+
+
+def test_without_a_display_the_page_is_named_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(StageError, match="--format html"):
+        show(ring(2), [_people(STANDING_M[None])], "walk")
