@@ -213,10 +213,8 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
 
 
 def _depth_of(ref: Ref) -> DepthMaps | None:
-    rectified = ref.all("rectify")
-    if not rectified:
-        return None
-    return DepthMaps.of(clip_rig(ref, [name for each in rectified for name in each.summary["pair"].split("-")[:1]]), rectified)
+    folders = {tuple(made.summary["pair"]): made.path / "clouds" for made in ref.all("rectify")}
+    return DepthMaps(clip_rig(ref, {left: None for left, _ in folders}), folders) if folders else None
 
 
 class Tally:

@@ -3,7 +3,7 @@ sight. A surface in front of it proves nothing, for things hide people."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from calibration.camera import Camera
 from calibration.rig import Rig
-from pipeline.types import Array, Artefact
+from pipeline.types import Array
 
 # Points of a surface within this distance of a joint across its line of sight count, and at least so many must.
 AROUND_M, LEAST_POINTS = 0.03, 5
@@ -20,6 +20,8 @@ AROUND_M, LEAST_POINTS = 0.03, 5
 NEARER = 0.2
 # Joints that the pair can judge, and the share of them in mid-air, that make a skeleton a ghost: a few may be at fault alone.
 LEAST_JOINTS, SHARE = 4, 0.5
+# What is nearer to the camera than this is no room.
+NEAREST_M = 0.1
 
 
 @dataclass(frozen=True)
@@ -41,43 +43,51 @@ class Floating:
 class DepthMaps:
     """The point clouds of a clip's stereo pairs by instant."""
 
-    def __init__(self, rig: Rig, pairs: Iterable[tuple[str, Path]]) -> None:
-        """pairs: name `left-right` of a pair, and the folder of its clouds, files named by t_ns."""
+    def __init__(self, rig: Rig, folders: Mapping[tuple[str, str], Path]) -> None:
+        """folders: of each pair (left, right) the folder of its clouds, files named by t_ns."""
         self._rig = rig
-        self._clouds = {(name, int(file.stem)): file for name, folder in pairs for file in sorted(folder.glob("*.ply"))}
-        self._names = sorted({name for name, _ in self._clouds})
-
-    @classmethod
-    def of(cls, rig: Rig, rectified: Iterable[Artefact]) -> DepthMaps:
-        """Of the artefacts of the rectify stage."""
-        return cls(rig, ((artefact.summary["pair"], artefact.path / "clouds") for artefact in rectified))
+        self._clouds = {(pair, int(file.stem)): file for pair, folder in folders.items() for file in folder.glob("*.ply")}
+        self._pairs = sorted(folders)
+        self._surfaces: tuple[int, dict[tuple[str, str], Surface]] = (-1, {})
 
     def floating(self, t_ns: int, xyz_m: Array, allowed_m: float) -> Iterator[Floating]:
         """What each pair with a cloud at that instant says of joints (J, 3), which may be allowed_m in front of a surface."""
-        for name in self._names:
-            if (name, t_ns) in self._clouds:
-                behind = behind_m(self._rig[name.split("-")[0]], self._points(name, t_ns), xyz_m)
-                away = behind[np.isfinite(behind)]
-                in_air = away[away < -allowed_m]
-                yield Floating(name, len(away), len(in_air), float(-np.median(in_air)) if len(in_air) else 0.0)
+        for pair, surface in self._at(t_ns).items():
+            behind_m = surface.behind_m(xyz_m)
+            away = behind_m[np.isfinite(behind_m)]
+            in_air = away[away < -allowed_m]
+            yield Floating("-".join(pair), len(away), len(in_air), float(-np.median(in_air)) if len(in_air) else 0.0)
 
-    def _points(self, name: str, t_ns: int) -> Array:
+    def _at(self, t_ns: int) -> dict[tuple[str, str], Surface]:
+        """The surfaces of an instant, read once for all its people."""
+        if self._surfaces[0] != t_ns:
+            there = [pair for pair in self._pairs if (pair, t_ns) in self._clouds]
+            self._surfaces = t_ns, {pair: self._read(pair, t_ns) for pair in there}
+        return self._surfaces[1]
+
+    def _read(self, pair: tuple[str, str], t_ns: int) -> Surface:
         import open3d  # 4 s
 
-        return np.asarray(open3d.io.read_point_cloud(self._clouds[name, t_ns]).points)
+        cloud = open3d.io.read_point_cloud(self._clouds[pair, t_ns])
+        return Surface(self._rig[pair[0]], np.asarray(cloud.points))
 
 
-def behind_m(camera: Camera, points_m: Array, xyz_m: Array) -> Array:
-    """(J,) how far joints (J, 3) lie behind the surface points (N, 3) that a camera sees around them, in m along its axis;
-    negative in front, NaN for joints that are not known, not seen or without a surface."""
-    out = np.full(len(xyz_m), np.nan)
-    seen, joints = camera.cam_from_world.apply(points_m), camera.cam_from_world.apply(xyz_m)
-    seen = seen[seen[:, 2] > 0.1]
-    if not len(seen):
+class Surface:
+    """World points (N, 3) that a camera sees, to be asked along its lines of sight."""
+
+    def __init__(self, camera: Camera, points_m: Array) -> None:
+        self._camera = camera
+        seen_m = camera.cam_from_world.apply(points_m)
+        self._seen_m = seen_m[seen_m[:, 2] > NEAREST_M]
+        self._tree = cKDTree(self._seen_m[:, :2] / self._seen_m[:, 2:])
+
+    def behind_m(self, xyz_m: Array) -> Array:
+        """(J,) how far joints (J, 3) lie behind the points around them, in m along the camera's axis; negative in front, NaN
+        for joints that are not known, not seen or without points around them."""
+        out, joints_m = np.full(len(xyz_m), np.nan), self._camera.cam_from_world.apply(xyz_m)
+        for j in np.flatnonzero(joints_m[:, 2] > NEAREST_M):  # False for NaN
+            depth_m = joints_m[j, 2]
+            near = self._tree.query_ball_point(joints_m[j, :2] / depth_m, AROUND_M / depth_m)
+            if len(near) >= LEAST_POINTS:
+                out[j] = depth_m - np.quantile(self._seen_m[near, 2], NEARER)
         return out
-    tree = cKDTree(seen[:, :2] / seen[:, 2:])
-    for j in np.flatnonzero(np.isfinite(joints).all(-1) & (joints[:, 2] > 0.1)):
-        near = tree.query_ball_point(joints[j, :2] / joints[j, 2], AROUND_M / joints[j, 2])
-        if len(near) >= LEAST_POINTS:
-            out[j] = joints[j, 2] - np.quantile(seen[near, 2], NEARER)
-    return out

@@ -7,7 +7,7 @@ rejected/ (generated samples that failed their check, kept for inspection, never
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ from pipeline.card import Counts, card
 from pipeline.clip_rig import clip_rig
 from pipeline.coco import CocoWriter
 from pipeline.config import ExportConfig
+from pipeline.forwards import Forwards
 from pipeline.ingest import read_frame_sets
 from pipeline.labels import captured_sample, label_image
 from pipeline.progress import progress
 from pipeline.samples import keep_accepted, sample_rows
 from pipeline.shards import ShardWriter
 from pipeline.store import Ref, Store
-from pipeline.tables import SAMPLES, SkeletonFile, instants_of, poses2d_from_rows, stream_rows
+from pipeline.tables import SAMPLES, SkeletonFile, instants_of, stream_poses2d, stream_rows
 from pipeline.trc import Trajectories, write_trc
-from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
+from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
 VERSION = "2"
 
@@ -73,7 +74,7 @@ def clips_of(store: Store, ref: Ref) -> list[Ref]:
 def captured_rows(store: Store, clip: Ref, config: ExportConfig) -> Iterator[dict[str, Any]]:
     """SAMPLES rows of one clip's own images, in the order of time and camera; images without an accepted person give none."""
     chosen = {t_ns: skeletons for t_ns, skeletons in _by_time(clip).items() if skeletons[0].size}
-    poses = {artefact.summary["camera"]: _Poses(artefact.path) for artefact in clip.all("detect")}
+    poses = {artefact.summary["camera"]: Forwards(stream_poses2d(artefact.path, JOINTS)) for artefact in clip.all("detect")}
     rig = clip_rig(clip, poses)
     numbers = {row["t_ns"]: row["instant"] for row in stream_rows(clip.only("ingest").path, ["t_ns", "instant"])}
     wanted = [numbers[t_ns] for t_ns in chosen if numbers[t_ns] % config.every == 0]
@@ -87,25 +88,6 @@ def captured_rows(store: Store, clip: Ref, config: ExportConfig) -> Iterator[dic
                     sample = captured_sample(clip.clip, camera, instant.t_ns, frame.image, labels, *size)
                     yield from sample_rows([sample])
             advance(1)
-
-
-class _Poses:
-    """Detections of one camera, read forwards as they are asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self._groups = groupby(stream_rows(path), key=lambda row: row["t_ns"])
-        self._head: Poses2D | None = None
-        self._advance()
-
-    def _advance(self) -> None:
-        group = next(self._groups, None)
-        self._head = None if group is None else poses2d_from_rows(list(group[1]), JOINTS)
-
-    def at(self, t_ns: int) -> Poses2D | None:
-        """The poses of an instant, None without people; instants must be asked for in order."""
-        while self._head is not None and self._head.t_ns < t_ns:
-            self._advance()
-        return self._head if self._head is not None and self._head.t_ns == t_ns else None
 
 
 def _accepted(clip: Ref) -> Iterator[Skeletons3D]:

@@ -15,12 +15,13 @@ from pipeline.clip_rig import clip_rig
 from pipeline.draw import draw_people
 from pipeline.encode import VideoWriter
 from pipeline.errors import InputError
+from pipeline.forwards import Forwards
 from pipeline.ingest import read_frame_sets
 from pipeline.probe import Image
 from pipeline.progress import progress
 from pipeline.status import AskedStore, reconstructed
 from pipeline.tables import SkeletonFile, instants_of
-from pipeline.types import Artefact, Skeletons3D
+from pipeline.types import Skeletons3D
 
 # Readable on a phone: a twenty-fifth of the picture's height.
 LETTERS = 25
@@ -39,7 +40,7 @@ def write_overlays(
     if taken := [str(file) for file in files if file.exists()]:
         raise InputError(f"{', '.join(taken)}: nothing is overwritten; choose another folder")
     ingest, rig = ref.only("ingest"), clip_rig(ref, names)
-    people = SkeletonStream(made)
+    people = Forwards(SkeletonFile(made.path))
     try:
         out.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened, progress(f"overlay {clip}", len(instants_of(ingest.path)), "instants") as advance:
@@ -59,20 +60,6 @@ def _asked(cameras: Sequence[str], filmed: Sequence[str], clip: str) -> tuple[st
     if unknown := sorted(set(cameras) - set(filmed)):
         raise InputError(f"--camera: expected some of {', '.join(filmed)} (they filmed {clip}), got {', '.join(unknown)}")
     return tuple(cameras) or tuple(filmed)
-
-
-class SkeletonStream:
-    """Skeletons of a clip, read as they are needed."""
-
-    def __init__(self, made: Artefact) -> None:
-        self._skeletons = iter(SkeletonFile(made.path))
-        self._head = next(self._skeletons, None)
-
-    def at(self, t_ns: int) -> Skeletons3D | None:
-        """Those of an instant, None without people; instants must be asked for in order."""
-        while self._head is not None and self._head.t_ns < t_ns:
-            self._head = next(self._skeletons, None)
-        return self._head if self._head is not None and self._head.t_ns == t_ns else None
 
 
 def overlaid(image: Image, camera: Camera, people: Skeletons3D | None) -> Image:

@@ -18,7 +18,7 @@ from pipeline.reconstruct import instants_seen
 from pipeline.rigs import read_rig
 from pipeline.status import reconstructed
 from pipeline.store import Ref
-from pipeline.tables import instants_of, read_rows, skeletons3d_from_rows
+from pipeline.tables import SkeletonFile, instants_of
 from pipeline.types import Artefact, Skeletons3D
 
 NS = 1_000_000_000
@@ -89,7 +89,7 @@ def _last_bump_s(ref: Ref, made: Artefact, camera: str) -> float:
 def _people_since(ref: Ref, made: Artefact, since_s: float) -> tuple[list[int], list[Skeletons3D]]:
     """Instants with people from since_s on, and the people. Raises InputError when there are none."""
     thinned = Thinned()
-    for one in skeletons3d_from_rows(read_rows(made.path)):
+    for one in SkeletonFile(made.path):
         if one.t_ns >= since_s * NS - ROUNDED_NS:
             thinned.add(one)
     skeletons = thinned.instants

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,16 @@ from pipeline.association import Views, Whole, pack, with_mirrored
 from pipeline.bumps import Instant, Thinned, bump_figures, clip_bumps
 from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
+from pipeline.forwards import Forwards
 from pipeline.progress import progress
 from pipeline.repair import gathered, repaired
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
 from pipeline.subframe import NEGLIGIBLE_S, at_the_instant, late_s, velocities_m_s
-from pipeline.tables import SKELETONS3D, instants_of, lateness_of, poses2d_from_rows, skeletons3d_rows, stream_rows
+from pipeline.tables import SKELETONS3D, instants_of, lateness_of, skeletons3d_rows, stream_poses2d
 from pipeline.tracking import Limits, Tracker
 from pipeline.tracks import with_tracks
-from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Poses2D, Skeletons3D
+from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
 VERSION = "7"
 
@@ -53,7 +54,7 @@ def reconstruct(rig: Rig, instants: Iterable[Instant], config: ReconstructConfig
 def _skeletons(rig: Rig, chunk: Sequence[Instant], config: ReconstructConfig, tracker: Tracker) -> list[Skeletons3D]:
     """Skeletons of some instants."""
     views = with_mirrored(pack([poses for _, poses in chunk], JOINTS))
-    threshold_px = thresholds_px(rig, config)[1]
+    threshold_px = tracker.limits.pair_px
     whose, names = zip(*tracker.follow([t_ns for t_ns, _ in chunk], views), strict=True)
     instant = np.repeat(np.arange(len(chunk)), [len(w) for w in whose])
     timing = Timing(np.array([t_ns for t_ns, _ in chunk]) / 1e9, _late_s(chunk), instant, np.concatenate(names))
@@ -204,23 +205,12 @@ class Tally:
 
 def instants_seen(times: Sequence[int], artefacts: Sequence[Artefact]) -> Iterator[Instant]:
     """Poses of every instant, read as they are needed; poses at no instant are left out."""
-    streams = [_poses(artefact) for artefact in artefacts]
-    heads = [next(stream, None) for stream in streams]
+    streams = [Forwards(stream_poses2d(artefact.path, JOINTS)) for artefact in artefacts]
     for t_ns in times:
-        now: list[Poses2D | None] = []
-        for c, stream in enumerate(streams):
-            while (head := heads[c]) is not None and head.t_ns < t_ns:
-                heads[c] = next(stream, None)
-            now.append(head if head is not None and head.t_ns == t_ns else None)
-        yield t_ns, now
+        yield t_ns, [stream.at(t_ns) for stream in streams]
 
 
 def taken_when(instants: Iterable[Instant], late_s: Mapping[str, Mapping[int, float]]) -> Iterator[Instant]:
     """The same poses that know how much later than its instant each was taken, by camera and t_ns."""
     for t_ns, views in instants:
         yield t_ns, [pose and replace(pose, late_s=late_s.get(pose.camera, {}).get(t_ns, 0.0)) for pose in views]
-
-
-def _poses(artefact: Artefact) -> Iterator[Poses2D]:
-    for _, rows in groupby(stream_rows(artefact.path), key=lambda row: row["t_ns"]):
-        yield poses2d_from_rows(list(rows), JOINTS)

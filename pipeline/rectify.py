@@ -27,7 +27,7 @@ from pipeline.session import Session
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact, FrameSet
 
-VERSION = "2"
+VERSION = "3"
 Array = NDArray[np.float64]
 
 # Lowe 2004: a match whose second best is nearly as good is ambiguous.
@@ -61,7 +61,7 @@ def run(store: Store, ref: Ref, config: RectifyConfig) -> Artefact:
     frames = read_frame_sets(store, ref.only("ingest"), ref.clip, pair)
     total = ref.only("ingest").summary["instants"]
     # Filled while the frames pass: measured and written in one pass over the videos.
-    figures: dict[str, Any] = {"pair": ref.part, "baseline_m": round(rect.baseline_m, 5), "valid_wh": list(rect.valid_wh)}
+    figures: dict[str, Any] = {"pair": list(pair), "baseline_m": round(rect.baseline_m, 5), "valid_wh": list(rect.valid_wh)}
 
     def write(folder: Path) -> None:
         with progress(f"rectify {ref.part}", total) as advance:

@@ -230,6 +230,12 @@ def poses2d_from_rows(rows: Sequence[dict[str, Any]], joints: int) -> Poses2D:
     return Poses2D(camera, t_ns, xy_px, np.array([r["score"] for r in rows]), np.array([r["tag"] for r in rows]))
 
 
+def stream_poses2d(path: Path, joints: int) -> Iterator[Poses2D]:
+    """The images with people of one camera's POSES2D file, in the order of the file, which is that of time."""
+    for _, rows in groupby(stream_rows(path), key=lambda row: row["t_ns"]):
+        yield poses2d_from_rows(list(rows), joints)
+
+
 def skeletons3d_rows(skeletons: Iterable[Skeletons3D]) -> Iterator[dict[str, Any]]:
     """SKELETONS3D rows, one per person."""
     for instant in skeletons:

@@ -265,7 +265,7 @@ def assigned(gain: Array) -> Whole:
 
 def distance_m(expected_m: Array, now_m: Array) -> Array:
     """(P,) how far skeletons (P, J, 3) are from one (J, 3): the median over common joints, which a few wrong ones do not
-    move; between the centres where they share none."""
+    move; infinitely far where they share none."""
     away = np.linalg.norm(now_m - expected_m, axis=-1)
     shared = np.isfinite(away).any(1)
     distance = np.full(len(now_m), np.inf)

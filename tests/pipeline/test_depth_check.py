@@ -10,12 +10,12 @@ from calibration.transforms import look_at
 from pipeline.audit import audit
 from pipeline.cloud import open3d_cloud
 from pipeline.config import AuditConfig
-from pipeline.depth_check import DepthMaps, behind_m
+from pipeline.depth_check import DepthMaps, Surface
 from pipeline.types import Skeletons3D
 from tests.pipeline.worlds import STANDING_M
 
 K = np.array([[700.0, 0, 480], [0, 700, 360], [0, 0, 1]])
-LEFT = Camera("left", (960, 720), K, np.zeros(5), "brown", look_at([0, -4, 1.2], [0, 0, 1.0]))
+LEFT = Camera("front-left", (960, 720), K, np.zeros(5), "brown", look_at([0, -4, 1.2], [0, 0, 1.0]))
 WALL_Y_M, SKIN_M = 2.5, 0.08
 
 
@@ -50,7 +50,7 @@ def _body(xyz_m: np.ndarray) -> np.ndarray:
 def _maps(folder: Path, cloud_m: np.ndarray, t_ns: int = 0) -> DepthMaps:
     folder.mkdir(exist_ok=True)
     open3d.io.write_point_cloud(str(folder / f"{t_ns:015d}.ply"), open3d_cloud(cloud_m))
-    return DepthMaps(Rig((LEFT,)), [("left-right", folder)])
+    return DepthMaps(Rig((LEFT,)), {("front-left", "right"): folder})
 
 
 def _people(xyz_m: np.ndarray) -> Skeletons3D:
@@ -59,7 +59,7 @@ def _people(xyz_m: np.ndarray) -> Skeletons3D:
 
 
 def test_joints_lie_a_little_behind_the_skin() -> None:
-    behind = behind_m(LEFT, np.concatenate([_body(STANDING_M), _wall()]), STANDING_M)
+    behind = Surface(LEFT, np.concatenate([_body(STANDING_M), _wall()])).behind_m(STANDING_M)
     known = np.isfinite(behind)
     assert known.sum() >= 12
     assert (np.abs(behind[known][2:]) < 0.3).all() and np.median(behind[known]) == pytest.approx(SKIN_M, abs=0.05)
@@ -79,7 +79,7 @@ def test_a_ghost_in_front_of_the_wall_does(tmp_path: Path) -> None:
     assert found.median_m == pytest.approx(WALL_Y_M, abs=0.2)
     verdicts = list(audit([_people(np.stack([STANDING_M, ghost_m]))], AuditConfig(), depth=maps))
     assert verdicts[0].accepted and verdicts[1].gates == ("depth",)
-    assert "joints are in mid-air: left-right sees what lies 2." in verdicts[1].reasons[0]
+    assert "joints are in mid-air: front-left-right sees what lies 2." in verdicts[1].reasons[0]
 
 
 def test_who_is_hidden_is_not_judged_a_ghost(tmp_path: Path) -> None:
@@ -92,5 +92,5 @@ def test_without_a_cloud_nothing_is_said(tmp_path: Path) -> None:
     maps = _maps(tmp_path / "clouds", _wall(), t_ns=7)
     assert list(maps.floating(0, STANDING_M, 0.25)) == []
     assert len(list(maps.floating(7, STANDING_M, 0.25))) == 1
-    assert np.isnan(behind_m(LEFT, np.zeros((0, 3)), STANDING_M)).all()
-    assert np.isnan(behind_m(LEFT, _wall(), np.full((17, 3), np.nan))).all()
+    assert np.isnan(Surface(LEFT, np.zeros((0, 3))).behind_m(STANDING_M)).all()
+    assert np.isnan(Surface(LEFT, _wall()).behind_m(np.full((17, 3), np.nan))).all()
