@@ -42,6 +42,11 @@ Checkpointing = Annotated[
 
 Size = Annotated[int, typer.Option("--size", min=32, help="Side of a training view in px.")]
 Mosaic = Annotated[float, typer.Option("--mosaic", min=0, max=1, help="Share of views joined from several photos.")]
+Rotation = Annotated[float, typer.Option("--rotation", min=0, help="Spread of the turns of a view in degrees.")]
+UpsideDown = Annotated[float, typer.Option("--upside-down", min=0, max=1, help="Share of views stood on their heads.")]
+MinPerson = Annotated[
+    float, typer.Option("--min-person", min=0.05, max=1.2, help="Longer side of the smallest people as a share of the view.")
+]
 Paste = Annotated[
     float,
     typer.Option("--paste", min=0, max=1, help="Share of views with people of --cutouts pasted in."),
@@ -90,6 +95,9 @@ def train_detector(
     tag_dims: TagDims = 1,
     checkpointing: Checkpointing = False,
     size: Size = 128,
+    min_person: MinPerson = 0.38,
+    rotation: Rotation = 25.0,
+    upside_down: UpsideDown = 0.02,
     mosaic: Mosaic = 0.35,
     paste: Paste = 0.0,
     out: Out = Path("runs/detector"),
@@ -116,8 +124,10 @@ def train_detector(
     with answering(as_json and main_process) as answer:
         network = {"stacks": stacks, "channels": channels, "depth": depth, "tag_dims": tag_dims}
         network["checkpoint_stacks"] = checkpointing
+        view = {"size_px": size, "mosaic": mosaic, "paste": paste, "min_person": min_person, "rotation_deg": rotation}
+        view["upside_down"] = upside_down
         config = _trained({
-            "network": network, "view": {"size_px": size, "mosaic": mosaic, "paste": paste}, "sources": data,
+            "network": network, "view": view, "sources": data,
             "validation": validation, "held_out": held_out, "cutouts": None if cutouts is None else str(cutouts),
             "begin_from": begin_from, "out": str(out), "steps": steps, "batch": batch, "learning_rate": learning_rate,
             "optimizer": optimizer, "schedule": schedule, "decay": decay, "tag_weight": tag_weight, "tag_ramp": tag_ramp,

@@ -14,18 +14,18 @@ class Meter:
     """Running means of named scalars."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor] = {}
         self.count = 0
 
     def add(self, parts: Mapping[str, Tensor]) -> None:
-        """Add one scalar tensor per name."""
+        """Add one scalar tensor per name; they stay on their device, for a GPU would be waited for at every step."""
         self.count += 1
         for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
 
     def means(self) -> dict[str, float]:
         """Mean since the beginning, by name."""
-        return {name: total / self.count for name, total in self.sums.items()}
+        return {name: float(total) / self.count for name, total in self.sums.items()}
 
 
 def append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -82,6 +83,9 @@ class Run:
             raise ValueError(
                 f"batch: expected a multiple of the {self.accelerator.num_processes} processes, got {config.batch}"
             )
+        if self.on_gpu:
+            torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in 32 bits
+            torch.backends.cudnn.benchmark = True  # every step has the same shapes
         self.photos, self.held = load_sources(config)
         self.cutouts = read_cutouts(Path(config.cutouts), TOPOLOGIES[config.network.topology]) if config.cutouts else []
         net = build_hourglass(config.network)
@@ -96,6 +100,11 @@ class Run:
         """The network without accelerate's wrapper."""
         model: StackedHourglass = self.accelerator.unwrap_model(self.net)
         return model
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network is on a GPU, which steps are queued for and batches pinned."""
+        return self.accelerator.device.type == "cuda"
 
     @property
     def checkpoint(self) -> Path:
@@ -114,6 +123,7 @@ class Run:
         return DataLoader(
             samples, config.batch // processes, sampler=order[:, self.accelerator.process_index].ravel().tolist(),
             num_workers=config.workers, worker_init_fn=_quiet_worker, prefetch_factor=4 if config.workers else None,
+            pin_memory=self.on_gpu,
         )  # fmt: skip
 
     def loop(self, report: Callable[[str], None]) -> None:
@@ -148,7 +158,7 @@ class Run:
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
-        batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+        batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         images = (batch["image"].float() / 255).contiguous(memory_format=torch.channels_last)
@@ -247,10 +257,10 @@ class Run:
         report(" ".join(f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()))
 
     def ema_model(self) -> StackedHourglass:
-        """The averaged network, in evaluation mode."""
+        """The averaged network, in evaluation mode, on the device of the training."""
         net = build_hourglass(self.config.network)
         net.load_state_dict(self.ema)
-        return net.eval()
+        return net.to(self.accelerator.device).eval()
 
     def validate(self, report: Callable[[str], None]) -> None:
         """Progress figures and pictures of the EMA network."""
@@ -282,6 +292,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _quiet_worker(_: int) -> None:
     os.nice(5)  # the trainer comes first
     torch.set_num_threads(1)
+    cv2.setNumThreads(0)
 
 
 def _on_signals(handler: Callable[..., None]) -> dict[int, Any]:

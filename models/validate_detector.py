@@ -79,11 +79,11 @@ def _crop(image: Array, person: Person, size_px: int, share: float) -> tuple[Arr
 @torch.inference_mode()
 def crop_joints(net: StackedHourglass, crops: list[Array], stride_px: int, batch: int = 32) -> Array:
     """(P, J, 2) place of the highest heatmap value of the last stack, in crop pixels."""
-    found = []
+    found, device = [], next(net.parameters(), torch.empty(0)).device
     for begin in range(0, len(crops), batch):
-        images = torch.from_numpy(np.stack(crops[begin : begin + batch])).permute(0, 3, 1, 2).float() / 255
+        images = torch.from_numpy(np.stack(crops[begin : begin + batch])).to(device).permute(0, 3, 1, 2).float() / 255
         heat = net(images)[-1][0]
-        best = heat.flatten(2).argmax(-1).numpy()
+        best = heat.flatten(2).argmax(-1).cpu().numpy()
         xy = np.stack([best % heat.shape[-1], best // heat.shape[-1]], -1)
         found.append((xy + 0.5) * stride_px - 0.5)
     return np.concatenate(found)
