@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from models.cuda_graph import capture
 from models.curves import Meter, append_row
 from models.detector import load_network
 from models.detector_data import PoseSamples
@@ -91,6 +92,8 @@ class Run:
         net = build_hourglass(config.network)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net, self.optimiser = self.accelerator.prepare(net, make_optimizer(net.parameters(), config))
+        if self.on_gpu and self.accelerator.num_processes == 1 and not config.network.checkpoint_stacks:
+            capture(self.net, self.images(torch.zeros(config.batch, 3, config.view.size_px, config.view.size_px)))
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.earlier: list[dict[str, Any]] = []  # the runs that made the weights this one began from
@@ -161,14 +164,17 @@ class Run:
         batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        images = (batch["image"].float() / 255).contiguous(memory_format=torch.channels_last)
-        loss, parts = detector_loss(self.net(images), batch, self.config, self.step)
+        loss, parts = detector_loss(self.net(self.images(batch["image"])), batch, self.config, self.step)
         self.accelerator.backward(loss)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self._update_ema()
         return parts
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """The network's input from pixels (B, 3, S, S) in 0..255."""
+        return (pixels.to(self.accelerator.device).float() / 255).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def _update_ema(self) -> None:
