@@ -77,8 +77,9 @@ def configured(variant: str, seed: int, sets: Sets, out: Path, options: argparse
     base = TrainConfig(
         out=str(out), sources=(*sets.photos, Source(str(sets.virtual), 0.2, 1, 1)), cutouts=str(sets.cutouts), seed=seed,
         network=HourglassConfig(channels=options.channels), view=ViewConfig(size_px=options.size, paste=PASTE),
-        steps=options.steps, batch=options.batch, learning_rate=5e-3, decay=0.5, tag_weight=5e-3, warmup=options.steps // 20, validate_every=10 * options.steps,
-        tag_ramp=(options.steps // 10, options.steps // 4), ema=1 - min(0.1, 20 / options.steps),
+        steps=options.steps, batch=options.batch, learning_rate=5e-3, decay=0.5, warmup=options.steps // 20,
+        validate_every=10 * options.steps, ema=1 - min(0.1, 20 / options.steps),
+        tag_weight=5e-3, tag_ramp=(options.steps // 10, options.steps // 4),
     )  # fmt: skip
     unpasted = replace(base, cutouts=None, view=replace(base.view, paste=0.0))
     return {
