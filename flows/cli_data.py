@@ -11,7 +11,9 @@ import typer
 from flows.terminal import Answer, JsonOption, PresetOption, SetOption, answering, new_table, rows_table, say
 
 WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped weights, or a .safetensors file.")]
-SizeOption = Annotated[int, typer.Option("--size", min=64, help="Long side of the image given to the network, in px.")]
+SizeOption = Annotated[
+    int | None, typer.Option("--size", min=64, help="Long side of the network's image in px; default: as the weights say.")
+]
 FlipOption = Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored image.")]
 TurnedOption = Annotated[bool, typer.Option("--turned/--upright", help="Look in four quarter turns: people lying, head down.")]
 
@@ -25,7 +27,7 @@ def detect(
         Path | None, typer.Option("--draw", metavar="DIR", help="Folder for the images and videos with people drawn.")
     ] = None,
     weights: WeightsOption = "default",
-    size: SizeOption = 256,
+    size: SizeOption = None,
     flip: FlipOption = True,
     turned: TurnedOption = False,
     backend: Annotated[
@@ -53,9 +55,7 @@ def detect(
 def evaluate_detector(
     folder: Annotated[Path, typer.Argument(help="Photos in COCO layout, or an exported or drawn Parquet dataset.")],
     weights: WeightsOption = "default",
-    size: Annotated[
-        int | None, typer.Option("--size", min=64, help="Long side of the network's image in px; default: as the weights say.")
-    ] = None,
+    size: SizeOption = None,
     flip: FlipOption = True,
     turned: TurnedOption = False,
     held_out: Annotated[int, typer.Option("--held-out", min=0, help="Only this many photos kept out of training.")] = 0,

@@ -47,6 +47,7 @@ UpsideDown = Annotated[float, typer.Option("--upside-down", min=0, max=1, help="
 MinPerson = Annotated[
     float, typer.Option("--min-person", min=0.05, max=1.2, help="Longer side of the smallest people as a share of the view.")
 ]
+Context = Annotated[float, typer.Option("--context", min=0, max=1, help="Share of views cut anywhere in a picture.")]
 Paste = Annotated[
     float,
     typer.Option("--paste", min=0, max=1, help="Share of views with people of --cutouts pasted in."),
@@ -70,6 +71,7 @@ Decay = Annotated[
     float,
     typer.Option("--decay", min=0, max=1, help="Last share of the steps over which the rate falls to 0."),
 ]
+Ema = Annotated[float, typer.Option("--ema", min=0, max=1, help="Share of the averaged weights that a step keeps.")]
 TagWeight = Annotated[float, typer.Option("--tag-weight", min=0, help="Weight of pull and push beside the heatmaps' error.")]
 TagRamp = Annotated[
     str,
@@ -98,6 +100,7 @@ def train_detector(
     min_person: MinPerson = 0.38,
     rotation: Rotation = 25.0,
     upside_down: UpsideDown = 0.02,
+    context: Context = 0.2,
     mosaic: Mosaic = 0.35,
     paste: Paste = 0.0,
     out: Out = Path("runs/detector"),
@@ -107,6 +110,7 @@ def train_detector(
     optimizer: Optimizer = "muon",
     schedule: Schedule = "decay",
     decay: Decay = 0.2,
+    ema: Ema = 0.9995,
     tag_weight: TagWeight = 1e-3,
     tag_ramp: TagRamp = "1500:4000",
     seconds: Seconds = None,
@@ -125,13 +129,14 @@ def train_detector(
         network = {"stacks": stacks, "channels": channels, "depth": depth, "tag_dims": tag_dims}
         network["checkpoint_stacks"] = checkpointing
         view = {"size_px": size, "mosaic": mosaic, "paste": paste, "min_person": min_person, "rotation_deg": rotation}
-        view["upside_down"] = upside_down
+        view |= {"upside_down": upside_down, "context": context}
         config = _trained({
             "network": network, "view": view, "sources": data,
             "validation": validation, "held_out": held_out, "cutouts": None if cutouts is None else str(cutouts),
             "begin_from": begin_from, "out": str(out), "steps": steps, "batch": batch, "learning_rate": learning_rate,
-            "optimizer": optimizer, "schedule": schedule, "decay": decay, "tag_weight": tag_weight, "tag_ramp": tag_ramp,
-            "seconds": seconds, "seed": seed, "device": device, "precision": precision, "workers": workers,
+            "optimizer": optimizer, "schedule": schedule, "decay": decay, "ema": ema, "tag_weight": tag_weight,
+            "tag_ramp": tag_ramp, "seconds": seconds, "seed": seed,
+            "device": device, "precision": precision, "workers": workers,
         })  # fmt: skip
         if main_process:
             answer.values |= config

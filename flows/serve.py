@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flows.terminal import say
+from models.stop_signals import stop_signals
 from pipeline.errors import InputError, StageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,19 +143,13 @@ def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> 
 def wait_for_the_end(processes: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
     """Wait for Ctrl-C or a termination signal. Raises StageError when one of the processes ends by itself."""
     asked: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: asked.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with stop_signals(lambda number, _: asked.append(number)):
         while not asked:
             for name, process in processes.items():
                 if process.poll() is not None:
                     log = home / f"{name}.log"
                     raise StageError(f"Prefect's {name} ended with status {process.returncode}; its log: {log}\n{tail(log)}")
             time.sleep(0.3)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -7,7 +7,6 @@ writes.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -25,11 +24,12 @@ from models.curves import Meter, append_row
 from models.detector import load_network
 from models.detector_data import PoseSamples
 from models.hourglass import StackedHourglass, build_hourglass
-from models.losses import associative_embedding_loss, heatmap_loss
+from models.losses import detector_loss
 from models.optimizers import make_optimizer
 from models.pasted import read_cutouts
 from models.skeleton import TOPOLOGIES
-from models.train_config import TrainConfig, learning_rate, mixed_precision, tag_weight
+from models.stop_signals import stop_signals
+from models.train_config import TrainConfig, learning_rate, mixed_precision
 from models.training_sets import load_sources, mean_pose
 from models.validate_detector import validation_report
 from models.weights import load_tensors, save_tensors
@@ -53,20 +53,6 @@ def train(config: TrainConfig, report: Callable[[str], None] = print) -> Path:
     run.resume(report)
     run.loop(report)
     return run.save_ema()
-
-
-def detector_loss(
-    outputs: list[tuple[Tensor, Tensor]], batch: Mapping[str, Tensor], config: TrainConfig, step: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Sum over the stacks of heatmap and tag losses; the parts (of the last stack) as detached scalars."""
-    mask = batch["weight"] * (1 + config.foreground * batch["target"])
-    weight, total, parts = tag_weight(step, config), torch.zeros((), device=mask.device), {}
-    for heatmaps, tags in outputs:
-        heat = heatmap_loss(heatmaps, batch["target"], mask)
-        pull, push = associative_embedding_loss(tags, batch["joints"])
-        total = total + heat + weight * (pull + push)
-        parts = {"heatmap": heat.detach(), "pull": pull.detach(), "push": push.detach()}
-    return total, parts
 
 
 class Run:
@@ -131,8 +117,11 @@ class Run:
 
     def loop(self, report: Callable[[str], None]) -> None:
         """Train until the last step, `seconds`, SIGTERM or SIGINT; the checkpoint is written each time."""
+        with stop_signals(self.stop):
+            self._steps(report)
+
+    def _steps(self, report: Callable[[str], None]) -> None:
         begin, since, images, meter = time.monotonic(), time.monotonic(), 0, Meter()
-        previous = _on_signals(self.stop)
         for batch in self.loader():
             meter.add(self.train_step(batch))
             images += self.config.batch
@@ -150,7 +139,6 @@ class Run:
                 since = time.monotonic()
             if last:
                 break
-        _restore_signals(previous)
 
     def _all_stopping(self) -> bool:
         """Whether any process was told to stop: all must leave after the same step, or the others wait for its gradients."""
@@ -299,16 +287,3 @@ def _quiet_worker(_: int) -> None:
     os.nice(5)  # the trainer comes first
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-
-
-def _on_signals(handler: Callable[..., None]) -> dict[int, Any]:
-    """Stop cleanly on SIGTERM and SIGINT (main thread only)."""
-    try:
-        return {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not in the main thread: the caller handles signals
-        return {}
-
-
-def _restore_signals(previous: Mapping[int, Any]) -> None:
-    for number, handler in previous.items():
-        signal.signal(number, handler)

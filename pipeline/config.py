@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from pipeline.errors import InputError
 from pipeline.session import Session
@@ -69,7 +69,12 @@ class DetectConfig(Section):
     backend: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
         "auto", description="what runs the network; auto: torch on a GPU, else the fastest compiled one that works"
     )
-    size_px: int = Field(256, ge=64, description="long side of the image given to the network, in px")
+    size_px: int | None = Field(
+        None, ge=64, description="long side of the image given to the network, in px; null: as the weights say"
+    )
+    scales: tuple[PositiveFloat, ...] | None = Field(
+        None, description="sizes of the image as shares of size_px whose maps are averaged; null: as the weights say"
+    )
     flip: bool = Field(True, description="average with the mirrored image")
     turned: bool = Field(
         False, description="look in four quarter turns, for people who lie or stand on their heads; 4 times the cost"

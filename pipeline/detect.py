@@ -113,7 +113,8 @@ def detector_of(config: DetectConfig) -> FindsPeople:
     """The detector of the settings, on a GPU when there is one. Raises WeightsError and BackendError."""
     from models.detector import load_detector
 
-    options = {"size_px": config.size_px, "flip": config.flip, "turned": config.turned, "batch": config.batch}
+    options: dict[str, Any] = {"flip": config.flip, "turned": config.turned, "batch": config.batch}
+    options |= {name: told for name in ("size_px", "scales") if (told := getattr(config, name))}
     return load_detector(config.weights, "auto", backend=config.backend, **options)
 
 

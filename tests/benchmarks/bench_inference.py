@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from models.backends import COMPILED, BackendError, TorchBackend, make_backend
 from models.detector import Detector, load_detector, load_network
@@ -127,6 +128,20 @@ def shares(image: np.ndarray, detector: Detector, runs: dict[str, Any], rounds: 
         print(f"detect, {name}: " + ", ".join(f"{part} {ms:.2f} ms ({ms / total:.1%})" for part, ms in found.items()))
 
 
+def most_possible(network: StackedHourglass, images: list[np.ndarray], rounds: int) -> None:
+    """How much faster than eager any backend could be whose convolutions are 32-bit matrix products: eager's arithmetic rate
+    beside that of one large product on the same threads."""
+    box = Letterbox.fit((images[0].shape[1], images[0].shape[0]), 256, network.config.stride_px)
+    padded, square = np.stack([box.apply(images[0])] * 8), torch.rand(2048, 2048)
+    with FlopCounterMode(display=False) as counter:
+        Eager(network).maps(padded)
+    calls: dict[str, Callable[[], Any]] = {"net": lambda: Eager(network).maps(padded), "product": lambda: square @ square}
+    ms = {name: wall for name, (wall, _) in turns(calls, rounds).items()}
+    rate, best = counter.get_total_flops() / ms["net"] / 1e6, 2 * 2048**3 / ms["product"] / 1e6
+    print(f"256 px: {counter.get_total_flops() / 8e9:.1f} GFLOP an image; torch eager does {rate:.0f} GFLOP/s, one matrix "
+          f"product of 2048 {best:.0f}: products of 32 bits leave at most {best / rate:.2f} times its speed")  # fmt: skip
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -141,6 +156,7 @@ def main() -> None:
         runs = backends(network)  # compiled ones take their threads when they are made
         network_alone(images, network.config.stride_px, runs, threads, chosen.rounds)
         if threads == chosen.threads[0]:
+            most_possible(network, images, chosen.rounds)
             detector = load_detector(backend="torch", scales=(1.0,))
             joints_apart(images, runs, detector)
             shares(images[0], detector, runs, chosen.rounds)

@@ -58,7 +58,7 @@ def test_status_tells_done_stale_missing_and_failed_with_reasons(session: Path, 
     stale = _values("status", session, "--set", "detect.size_px=320")
     states = {(at["stage"], at["part"]): (at["state"], at["why"]) for at in stale["steps"]}
     assert states["calibrate", ""] == ("done", "")
-    assert states["detect", "cam1"] == ("stale", "size_px 256 -> 320")
+    assert states["detect", "cam1"] == ("stale", "size_px None -> 320")
     assert states["reconstruct", ""] == ("stale", "inputs changed")
     stages["audit"].broken = "no skeleton passed"
     _invoke("run", session, "--set", "audit.max_error_px=2", status=1)

@@ -12,7 +12,7 @@ from models.backends import COMPILED, BackendError, TorchBackend, make_backend
 from models.detector import load_detector
 from models.hourglass import HourglassConfig, StackedHourglass, build_hourglass
 from models.onnx_export import cache_folder, export, onnx_model
-from tests.models.scenes import picture, standing
+from models.shipped import weights_folder
 
 RNG = np.random.default_rng(0)
 
@@ -59,11 +59,10 @@ def test_maps_stay_as_they_are_when_the_next_batch_runs(compiled: str) -> None:
 
 
 def people_in_view() -> dict[str, np.ndarray]:
-    """A stick figure, and a smooth random picture; no multiples of the network's stride."""
-    rng = np.random.default_rng(5)
-    blurred = cv2.GaussianBlur(rng.integers(0, 256, (300, 410, 3), np.uint8), (0, 0), 9)
-    figure = picture(standing((220, 330), rng), (220, 330))
-    return {"figure": figure, "random": cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX)}
+    """Virtual people of the generator's card, one and several; no multiples of the network's stride."""
+    sheet = cv2.imread(str(weights_folder() / "studio-diffusion" / "samples.jpg"))[..., ::-1]
+    tiles = {"one": sheet[128:192, 192:256], "several": sheet[320:384, 448:512]}
+    return {name: cv2.resize(tile, (205, 213), interpolation=cv2.INTER_CUBIC) for name, tile in tiles.items()}
 
 
 @pytest.mark.parametrize("scene", sorted(people_in_view()))
