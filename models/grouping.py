@@ -31,7 +31,9 @@ class GroupConfig:
 
     detection: a candidate's least value. tag: largest distance to a person's mean tag. tolerance: tags nearer than this are the
     same. fill: least value of a missing joint read from the map (0 turns filling off). min_joints: candidates a person needs.
-    order: joints in the order in which people are built, trunk first (None: 0..J-1, or Newell's order for 17 joints).
+    same: somebody of whose joints more than this share lies on those of a better person is that person, put together once
+    more from strays (1 keeps everybody). order: joints in the order in which people are built, trunk first (None: 0..J-1, or
+    Newell's order for 17 joints).
     """
 
     candidates: int = 30
@@ -41,6 +43,7 @@ class GroupConfig:
     tolerance: float = 0.5
     fill: float = 0.02
     min_joints: int = 1
+    same: float = 0.5
     order: tuple[int, ...] | None = None
 
 
@@ -107,7 +110,7 @@ def group(heatmaps: Array, tags: Array, config: GroupConfig | None = None) -> tu
     people = people.take(people.count >= config.min_joints).best(config.max_people)
     if config.fill > 0:
         _fill(people, heatmaps, tags, config)
-    people = people.best(config.max_people)
+    people = _distinct(people.best(config.max_people), heatmaps.shape[2], config.same)
     return refine_peaks(heatmaps, people.pixel), people.score.astype(np.float32), people.tag.astype(np.float32)
 
 
@@ -193,3 +196,19 @@ def _fill(people: People, heatmaps: Array, tags: Array, config: GroupConfig) -> 
             score, lacking = flat[joint, pixel], np.flatnonzero(missing[:, joint])
             best = (score - np.maximum(cdist(mean[lacking], tag) - config.tolerance, 0)).argmax(1)
             people.pixel[lacking, joint], people.score[lacking, joint] = pixel[best], score[best]
+
+
+SAME_PX = 1.5  # joints of one kind that are nearer are one joint, in heatmap pixels
+
+
+def _distinct(people: People, width: int, share: float) -> People:
+    """Best first, those who share no more of their joints with anybody kept before them."""
+    there = people.pixel >= 0
+    y, x = np.divmod(people.pixel, width)
+    near = np.hypot(x[:, None] - x, y[:, None] - y) <= SAME_PX
+    common = (near & there[:, None] & there).sum(2)
+    kept: list[int] = []
+    for person, found in enumerate(there.sum(1)):
+        if not (common[person, kept] > share * found).any():
+            kept.append(person)
+    return people.take(np.array(kept, np.int64))

@@ -33,7 +33,7 @@ from pipeline.types import Array, Artefact, Poses2D, Sample, Skeletons3D
 if TYPE_CHECKING:
     from models.diffusion.controlnet import Generator
 
-VERSION = "1"
+VERSION = "2"
 
 SHIPPED = "studio-diffusion"  # below data/weights
 BATCH = 8  # images asked of the generator at once; it cuts them further by the memory there is
@@ -106,7 +106,6 @@ def augment(
     advance: Callable[[int], None] = lambda n: None,
 ) -> Iterator[Sample]:
     """Make the images, find the people in them again, and give each its verdict. Images with NaN latents are left out."""
-    gates = Gates(config.min_oks, config.swap_margin, config.max_drift)
     for begin in range(0, len(requests), BATCH):
         batch = requests[begin : begin + BATCH]
         made = generator.generate(
@@ -119,16 +118,27 @@ def augment(
         )
         for number, image in zip(made.index, made.images, strict=True):
             request = batch[int(number)]
-            check = check_labels(request.xy_px, find_again(detector, image, config), gates)
+            check = check_image(request.xy_px, image, detector, config)
             yield _sample(request, image, check, f"{generator.name}@{generator.digest[:16]}")
         advance(len(batch))
 
 
-def find_again(detector: FindsPeople, image: Image, config: AugmentConfig) -> Array:
-    """People (N, J, 2) that the detector finds in one image, by the rules of the detect stage."""
+def check_image(labels_px: Array, image: Image, detector: FindsPeople, config: AugmentConfig) -> LabelCheck:
+    """Whether labels (P, J, 2) hold in an image, by the thresholds of the configuration."""
+    found = find_again(detector, image, config)
+    return check_labels(labels_px, found.xy_px, gates_of(config), score=found.score)
+
+
+def gates_of(config: AugmentConfig) -> Gates:
+    """The thresholds of the label check."""
+    return Gates(config.min_oks, config.swap_margin, config.max_drift, config.drift_min_score)
+
+
+def find_again(detector: FindsPeople, image: Image, config: AugmentConfig) -> Poses2D:
+    """The people that the detector finds in one image, by the rules of the detect stage."""
     [(xy_px, score, tag)] = detector.detect(image[None])
     rules = DetectConfig(min_score=config.check_min_score)
-    return keep_good(Poses2D("", 0, xy_px, score, tag), rules).xy_px
+    return keep_good(Poses2D("", 0, xy_px, score, tag), rules)
 
 
 def _sample(request: Request, image: Image, check: LabelCheck, generator: str) -> Sample:
@@ -234,7 +244,8 @@ def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople]:
     control = resolve(store.root, config.controlnet) if config.controlnet else ""
     try:
         generator = load_generator(generator_folder(store, config), config.device, control, config.scheduler)
-        detector = load_detector(config.weights, config.device, size_px=config.check_size_px)
+        size: dict[str, Any] = {"size_px": config.check_size_px} if config.check_size_px else {}
+        detector = load_detector(config.weights, config.device, flip=True, **size)
     except WeightsError as error:
         raise InputError(f"{error}. To go on without generated images: --set augment.enabled=false") from error
     if config.size_px % generator.stride_px:

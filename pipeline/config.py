@@ -166,13 +166,18 @@ class AugmentConfig(Section):
     negative_prompt: str = Field("", description="what the image should not show")
     seed: int = Field(0, ge=0, description="base of every seed")
     weights: str = Field("default", description="detector that checks the labels: shipped weights, or a .safetensors file")
-    check_size_px: int = Field(128, ge=64, description="side at which a generated image is given to the detector, in px")
+    check_size_px: int | None = Field(
+        None, ge=64, description="side at which a generated image is given to the detector, in px; null: as the weights say"
+    )
     check_min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as not found again")
     min_oks: float = Field(0.5, ge=0, le=1, description="least OKS between re-detected people and their labels")
     swap_margin: float = Field(
         0.1, ge=0, le=1, description="a person counts as swapped when its mirrored OKS is so much higher"
     )
     max_drift: float = Field(0.25, gt=0, description="a joint found again may lie off by this share of the person's extent")
+    drift_min_score: float = Field(
+        0.5, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"
+    )
 
 
 class ExportConfig(Section):

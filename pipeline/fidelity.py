@@ -23,6 +23,7 @@ class Gates:
     min_oks: float = 0.5
     swap_margin: float = 0.1
     max_drift: float = 0.25
+    drift_min_score: float = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +38,15 @@ class LabelCheck:
     found: int
 
 
-def check_labels(labels_px: Array, found_px: Array, gates: Gates, topology: Topology = COCO17) -> LabelCheck:
+def check_labels(
+    labels_px: Array, found_px: Array, gates: Gates, topology: Topology = COCO17, score: Array | None = None
+) -> LabelCheck:
     """Labels (P, J, 2), NaN where not labelled, against people found again (N, J, 2), NaN where a joint was not found.
 
     Rejected: another number of people; a person with OKS below min_oks; a person that fits better mirrored (left and right
-    swapped); a joint further off than max_drift of the person's extent.
+    swapped); a joint further off than max_drift of the person's extent. score (N, J) of the joints found: below
+    drift_min_score a joint was guessed rather than seen (it is hidden), and its place contradicts no label. Without scores
+    every joint was seen.
     """
     labels, found = (
         np.asarray(labels_px, dtype=np.float64),
@@ -54,9 +59,13 @@ def check_labels(labels_px: Array, found_px: Array, gates: Gates, topology: Topo
     oks, flipped, drift_px = np.zeros(len(labels)), np.zeros(len(labels)), np.full(labels.shape[:2], np.nan)
     oks[rows], flipped[rows] = similar[rows, columns], mirrored[rows, columns]
     drift_px[rows] = np.linalg.norm(labels[rows] - found[columns], axis=-1)
+    seen = np.ones(labels.shape[:2], bool)
+    if score is not None:
+        seen[rows] = np.asarray(score)[columns] >= gates.drift_min_score
     reasons = [] if len(found) == len(labels) else [f"found {len(found)} people, expected {len(labels)}"]
     for person in range(len(labels)):
-        reasons += _person_reasons(person, labels[person], oks[person], flipped[person], drift_px[person], gates, topology)
+        judged_px = np.where(seen[person], drift_px[person], np.nan)
+        reasons += _person_reasons(person, labels[person], oks[person], flipped[person], judged_px, gates, topology)
     return LabelCheck(not reasons, tuple(reasons), oks, drift_px, len(found))
 
 

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from models.diffusion.train import GeneratorShape, Report, TrainSettings, train_generator, write_generator
 from pipeline.atomic import write_atomically
-from pipeline.augment import find_again
+from pipeline.augment import check_image
 from pipeline.config import AugmentConfig
 from pipeline.detect import FindsPeople
 from pipeline.errors import InputError
-from pipeline.fidelity import Gates, check_labels
 from pipeline.generator_data import Example, read_examples, training_images
 from pipeline.samples import derive_seed, encode_png
 
@@ -67,10 +66,7 @@ class Judgement:
 def judge_images(images: Image, examples: Sequence[Example], detector: FindsPeople, config: AugmentConfig) -> Judgement:
     """Find people again in images (N, S, S, 3) and hold them against the examples' labels: for captured images this is the most
     that any generator can reach."""
-    gates = Gates(config.min_oks, config.swap_margin, config.max_drift)
-    checks = [
-        check_labels(e.xy_px, find_again(detector, image, config), gates) for image, e in zip(images, examples, strict=True)
-    ]
+    checks = [check_image(e.xy_px, image, detector, config) for image, e in zip(images, examples, strict=True)]
     oks = [float(check.oks.mean()) for check in checks]
     return Judgement(float(np.mean(oks)), float(np.mean([check.accepted for check in checks])), images)
 

@@ -51,6 +51,19 @@ def test_rendered_people_decode_to_the_truth(count: int, dims: int) -> None:
     assert score.min() > 0.5
 
 
+def test_a_person_is_not_put_together_once_more_from_strays() -> None:
+    truth = people_at_random(2, (96, 96))
+    heatmaps, tags = render(truth, (96, 96))
+    for joint in range(5):  # strays with a tag of their own, whose other joints are read from the map: those of somebody else
+        x, y = 5 + 18 * joint, 48
+        heatmaps[joint, y, x] = 0.3
+        tags[joint, y - 1 : y + 2, x - 1 : x + 2] = 0.7
+    assert len(group(heatmaps, tags, GroupConfig(min_joints=4, same=1.0))[0]) == 3
+    xy, _, _ = group(heatmaps, tags, GroupConfig(min_joints=4))
+    assert xy.shape[0] == 2
+    assert np.abs(matched(xy, truth) - truth).max() < 0.1
+
+
 def test_people_come_best_first_and_the_cap_keeps_the_best() -> None:
     truth = people_at_random(6, (96, 96))
     heatmaps, tags = render(truth, (96, 96))  # strengths fall from the first person to the last

@@ -83,3 +83,14 @@ def test_a_person_of_a_single_labelled_joint_is_judged_without_dividing_by_nothi
     labels = np.full((1, 17, 2), np.nan)
     labels[0, 0] = (5, 5)
     assert np.isfinite(check_labels(labels, standing(), GATES).oks).all()
+
+
+def test_a_joint_that_was_guessed_contradicts_no_label() -> None:
+    found, score = standing(), np.full((1, 17), 0.9)
+    wrist = COCO17.index("left_wrist")
+    found[0, wrist] += 60.0
+    score[0, wrist] = 0.2
+    assert check_labels(standing(), found, GATES, score=score).accepted
+    score[0, wrist] = 0.8
+    [reason] = check_labels(standing(), found, GATES, score=score).reasons
+    assert reason.startswith("person 0: left_wrist drifted")
