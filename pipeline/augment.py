@@ -31,7 +31,8 @@ from pipeline.tables import SAMPLES, frames_of, read_rows, skeletons3d_from_rows
 from pipeline.types import Array, Artefact, Poses2D, Sample, Skeletons3D
 
 if TYPE_CHECKING:
-    from models.diffusion.controlnet import Generator
+    from models.diffusion.controlnet import Generator, Guided
+    from models.diffusion.guidance import Guide
 
 VERSION = "2"
 
@@ -104,8 +105,12 @@ def augment(
     detector: FindsPeople,
     config: AugmentConfig,
     advance: Callable[[int], None] = lambda n: None,
+    guide: Guide | None = None,
 ) -> Iterator[Sample]:
-    """Make the images, find the people in them again, and give each its verdict. Images with NaN latents are left out."""
+    """Make the images, guided by a detector where one is given, find the people in them again, and give each its verdict.
+
+    Images with NaN latents are left out.
+    """
     for begin in range(0, len(requests), BATCH):
         batch = requests[begin : begin + BATCH]
         made = generator.generate(
@@ -115,12 +120,20 @@ def augment(
             config.negative_prompt,
             config.steps,
             config.guidance_scale,
+            guided_by(guide, [request.xy_px for request in batch]),
         )
         for number, image in zip(made.index, made.images, strict=True):
             request = batch[int(number)]
             check = check_image(request.xy_px, image, detector, config)
             yield _sample(request, image, check, f"{generator.name}@{generator.digest[:16]}")
         advance(len(batch))
+
+
+def guided_by(guide: Guide | None, labels_px: Sequence[Array]) -> Guided | None:
+    """The guidance of some images, when there is a guide."""
+    from models.diffusion.controlnet import Guided
+
+    return None if guide is None else Guided(guide, labels_px)
 
 
 def check_image(labels_px: Array, image: Image, detector: FindsPeople, config: AugmentConfig) -> LabelCheck:
@@ -173,9 +186,9 @@ def run(store: Store, ref: Ref, config: AugmentConfig) -> Artefact:
     requests, reason = _requests(store, ref, config)
     samples: list[Sample] = []
     if requests:
-        generator, detector = _load(store, config)
+        generator, detector, guide = _load(store, config)
         with progress(f"augment {ref.clip}", len(requests), "images") as advance:
-            samples = list(augment(requests, generator, detector, config, advance))
+            samples = list(augment(requests, generator, detector, config, advance, guide))
     figures = {"reason": reason} if reason else summarise(requests, samples)
     return slot.commit(lambda path: write_rows(path, sample_rows(samples), SAMPLES), len(samples), figures)
 
@@ -228,15 +241,16 @@ def _told(store: Store, config: AugmentConfig) -> dict[str, Any]:
     if not config.enabled:
         return {}
     folders = [generator_folder(store, config)] + ([resolve(store.root, config.controlnet)] if config.controlnet else [])
-    detector = weights_path(config.weights)
+    guides = [config.guidance_weights] if config.detector_guidance else []
+    detectors = [weights_path(name) for name in (config.weights, *guides)]
     return {
         "session": store.session.name,
         "generator": [folder_digest(folder) if folder.is_dir() else "" for folder in folders],
-        "detector": hashlib.sha256(detector.read_bytes()).hexdigest() if detector.is_file() else "",
+        "detector": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in detectors],
     }
 
 
-def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople]:
+def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, Guide | None]:
     from models.detector import load_detector
     from models.diffusion.controlnet import load_generator
     from models.weights import WeightsError
@@ -246,6 +260,7 @@ def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople]:
         generator = load_generator(generator_folder(store, config), config.device, control, config.scheduler)
         size: dict[str, Any] = {"size_px": config.check_size_px} if config.check_size_px else {}
         detector = load_detector(config.weights, config.device, flip=True, **size)
+        guide = load_guide(config)
     except WeightsError as error:
         raise InputError(f"{error}. To go on without generated images: --set augment.enabled=false") from error
     if config.size_px % generator.stride_px:
@@ -253,4 +268,20 @@ def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople]:
             f"augment.size_px: {generator.name} makes images whose sides are multiples of {generator.stride_px} px (it was "
             f"trained at {generator.size_px}), got {config.size_px}"
         )
-    return generator, detector
+    return generator, detector, guide
+
+
+def load_guide(config: AugmentConfig) -> Guide | None:
+    """The detector that guides, if any. Raises WeightsError, and InputError for a sampler that cannot be guided."""
+    from models.detector import load_network
+    from models.diffusion.guidance import Guide
+
+    if not config.detector_guidance:
+        return None
+    if config.scheduler != "ddim":
+        raise InputError(
+            f"augment.detector_guidance needs the scheduler ddim, got {config.scheduler}; set one of them: "
+            "augment.scheduler=ddim, or augment.detector_guidance=0"
+        )
+    network, _ = load_network(config.guidance_weights)
+    return Guide(network.to(config.device).eval().requires_grad_(False), config.detector_guidance)

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from models.diffusion.digest import folder_digest
 from models.diffusion.folder import check_pipeline, pipeline_variant
+from models.diffusion.guidance import DetectorGuidance, Guide
 from models.diffusion.networks import quiet_libraries
 from models.weights import WeightsError
 
-# Deterministic samplers by name: diffusers class and what it is told beside the folder's own scheduler settings.
+# Samplers by name: diffusers class and what it is told beside the folder's own scheduler settings. All but ddpm, which goes on
+# drawing from the image's own seed, are deterministic once the first noise is drawn.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
     "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
     "euler": ("EulerDiscreteScheduler", {}),
 }
@@ -36,6 +39,18 @@ class Generated:
     images: NDArray[np.uint8]
     index: NDArray[np.int64]
     dropped_seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Guided:
+    """A detector that guides, and the labels (P, J, 2) in px of every image, NaN where nothing is labelled."""
+
+    guide: Guide
+    labels_px: Sequence[NDArray[np.float64]]
+
+    def callback(self, part: slice, image_px: int) -> DetectorGuidance:
+        """What the pipeline calls after every step of a part of the images."""
+        return self.guide.towards(self.labels_px[part], image_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +76,11 @@ class Generator:
         negative_prompt: str = "",
         steps: int = 20,
         guidance_scale: float = 5.0,
+        guided: Guided | None = None,
     ) -> Generated:
         """Pose maps RGB uint8 (B, H, W, 3), B prompts and B seeds -> images of the same size.
+
+        guided: a detector that draws people to their labels on the way, which needs the sampler ddim and square images.
 
         Each image has a random generator of its own, so it can be made again alone. An image whose latents are not finite is
         dropped and its seed named. Raises ValueError on shapes that do not fit.
@@ -70,10 +88,11 @@ class Generator:
         self._check(conditions, prompts, seeds)
         chunk = chunk_size(self.pipeline, conditions.shape[1:3], self.device)
         parts = [slice(i, i + chunk) for i in range(0, len(seeds), chunk)]
+        told = {"num_inference_steps": steps, "guidance_scale": guidance_scale}
+        if guided is not None:
+            self._check_guided(guided, conditions)
         with _threads(self.pipeline, self.device):
-            latents = [
-                self._latents(conditions[p], prompts[p], seeds[p], negative_prompt, steps, guidance_scale) for p in parts
-            ]
+            latents = [self._latents(conditions, prompts, seeds, p, negative_prompt, told, guided) for p in parts]
             return self._decode(latents, seeds, conditions.shape)
 
     def _check(self, conditions: NDArray[np.uint8], prompts: Sequence[str], seeds: Sequence[int]) -> None:
@@ -86,35 +105,45 @@ class Generator:
                 f"generate: sides must be multiples of {self.stride_px} px for {self.name}, got {conditions.shape[1:3]}"
             )
 
+    def _check_guided(self, guided: Guided, conditions: NDArray[np.uint8]) -> None:
+        sampler, (height, width) = type(self.pipeline.scheduler).__name__, conditions.shape[1:3]
+        if sampler != "DDIMScheduler" or height != width or len(guided.labels_px) != len(conditions):
+            raise ValueError(
+                "generate: guidance by the detector needs the sampler ddim, square images and labels for each, got "
+                f"{sampler}, {width}x{height} px and labels of {len(guided.labels_px)} for {len(conditions)} images"
+            )
+
     def _latents(
         self,
         conditions: NDArray[np.uint8],
         prompts: Sequence[str],
         seeds: Sequence[int],
+        part: slice,
         negative: str,
-        steps: int,
-        scale: float,
+        told: dict[str, Any],
+        guided: Guided | None,
     ) -> Tensor:
-        """Sampled latents (B, c, h, w) of one chunk; halves it and tries again when the device's memory is full."""
-        image = torch.from_numpy(np.ascontiguousarray(conditions)).movedim(-1, 1).float() / 255
+        """Sampled latents (B, c, h, w) of a part of the images; halves it and tries again when the device's memory is full."""
+        image = torch.from_numpy(np.ascontiguousarray(conditions[part])).movedim(-1, 1).float() / 255
+        callback = {} if guided is None else {"callback_on_step_end": guided.callback(part, conditions.shape[1])}
         try:
             return self.pipeline(
-                list(prompts),
+                list(prompts[part]),
                 image=image.to(self.device, self.pipeline.unet.dtype),
-                negative_prompt=[negative] * len(prompts),
-                num_inference_steps=steps,
-                guidance_scale=scale,
-                generator=[torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds],
+                negative_prompt=[negative] * len(image),
+                generator=[torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds[part]],
                 output_type="latent",
+                **told,
+                **callback,
             ).images
         except torch.OutOfMemoryError:
-            if len(seeds) == 1:
+            if len(image) == 1:
                 raise
-            logging.getLogger(__name__).warning("%s: out of memory with %d images at once; halving", self.name, len(seeds))
+            logging.getLogger(__name__).warning("%s: out of memory with %d images at once; halving", self.name, len(image))
             torch.cuda.empty_cache()
-            middle = len(seeds) // 2
-            halves = (slice(0, middle), slice(middle, None))
-            return torch.cat([self._latents(conditions[h], prompts[h], seeds[h], negative, steps, scale) for h in halves])
+            middle = part.start + len(image) // 2
+            halves = (slice(part.start, middle), slice(middle, part.start + len(image)))
+            return torch.cat([self._latents(conditions, prompts, seeds, half, negative, told, guided) for half in halves])
 
     @torch.no_grad()
     def _decode(self, latents: list[Tensor], seeds: Sequence[int], shape: tuple[int, ...]) -> Generated:

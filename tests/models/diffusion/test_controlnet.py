@@ -64,9 +64,9 @@ def test_an_image_with_nan_latents_is_dropped_and_its_seed_named(folder: Path, m
     loaded = load_generator(folder)
     sample = loaded._latents
 
-    def spoilt(conditions: np.ndarray, prompts: list[str], seeds: list[int], *rest: object) -> object:
-        latents = sample(conditions, prompts, seeds, *rest)  # type: ignore[arg-type]
-        return latents * float("nan") if seeds[0] == SEEDS[1] else latents
+    def spoilt(conditions: np.ndarray, prompts: list[str], seeds: list[int], part: slice, *rest: object) -> object:
+        latents = sample(conditions, prompts, seeds, part, *rest)  # type: ignore[arg-type]
+        return latents * float("nan") if seeds[part][0] == SEEDS[1] else latents
 
     monkeypatch.setattr(Generator, "_latents", lambda self, *args: spoilt(*args))
     made = loaded.generate(maps(), PROMPTS, SEEDS, steps=1)
@@ -162,7 +162,7 @@ def test_a_controlnet_of_another_base_is_refused(broken: Path) -> None:
 
 
 def test_an_unknown_scheduler_is_refused(folder: Path) -> None:
-    with pytest.raises(WeightsError, match="ddim, dpm\\+\\+, euler"):
+    with pytest.raises(WeightsError, match="ddim, ddpm, dpm\\+\\+, euler"):
         load_generator(folder, scheduler="pndm")
 
 
