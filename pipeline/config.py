@@ -179,11 +179,11 @@ class AugmentConfig(Section):
     check_min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as not found again")
     min_oks: float = Field(0.5, ge=0, le=1, description="least OKS between re-detected people and their labels")
     swap_margin: float = Field(
-        0.1, ge=0, le=1, description="a person counts as swapped when its mirrored OKS is so much higher"
+        0.05, ge=0, le=1, description="a person counts as swapped when its mirrored OKS is so much higher"
     )
-    max_drift: float = Field(0.25, gt=0, description="a joint found again may lie off by this share of the person's extent")
+    max_drift: float = Field(0.15, gt=0, description="a joint found again may lie off by this share of the person's extent")
     drift_min_score: float = Field(
-        0.5, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"
+        0.6, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"
     )
 
 

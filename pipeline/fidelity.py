@@ -18,12 +18,12 @@ OUTLINE_SHARE = 0.53
 
 @dataclass(frozen=True)
 class Gates:
-    """What an image must hold: see AugmentConfig."""
+    """What an image must hold: see AugmentConfig. All but min_oks were chosen by `bench_fidelity`."""
 
     min_oks: float = 0.5
-    swap_margin: float = 0.1
-    max_drift: float = 0.25
-    drift_min_score: float = 0.5
+    swap_margin: float = 0.05
+    max_drift: float = 0.15
+    drift_min_score: float = 0.6
 
 
 @dataclass(frozen=True, eq=False)
