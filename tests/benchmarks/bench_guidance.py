@@ -21,12 +21,12 @@ from models.detector import load_detector
 from models.diffusion.controlnet import Generator, load_generator
 from models.shipped import weights_folder
 from models.training_sets import read_labelled
-from pipeline.augment import SHIPPED, check_image, find_again, guided_by, load_guide
+from pipeline.augment import SHIPPED, find_again, gates_of, guided_by, load_guide
 from pipeline.captions import describe
 from pipeline.conditions import pose_map, square_around
 from pipeline.config import AugmentConfig
 from pipeline.evaluate import oks_ap
-from pipeline.fidelity import area_px2
+from pipeline.fidelity import area_px2, check_labels
 from pipeline.samples import encode_png
 from tests.benchmarks.bench_fidelity import usable
 
@@ -65,7 +65,8 @@ def generated(generator: Generator, squares: Array, labels: Sequence[Array], con
 def figures(images: Array, labels: Sequence[Array], detector: Any, config: AugmentConfig) -> tuple[float, float, float]:
     """OKS-AP of the people found again, their mean OKS, and the share of pictures that the label check accepts."""
     found = [find_again(detector, image, config) for image in images]
-    checks = [check_image(people, image, detector, config) for people, image in zip(labels, images, strict=True)]
+    gates = gates_of(config)
+    checks = [check_labels(people, seen.xy_px, gates, score=seen.score) for people, seen in zip(labels, found, strict=True)]
     rows = []
     for number, people in enumerate(labels):
         low, high = np.nanmin(people[0], 0), np.nanmax(people[0], 0)
