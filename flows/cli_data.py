@@ -14,6 +14,12 @@ WeightsOption = Annotated[str, typer.Option("--weights", help="Name of shipped w
 SizeOption = Annotated[
     int | None, typer.Option("--size", min=64, help="Long side of the network's image in px; default: as the weights say.")
 ]
+ScalesOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--scale", min=0.05, help="Look at this share of --size; repeatable, maps averaged; default: as the weights say."
+    ),
+]
 FlipOption = Annotated[bool, typer.Option("--flip/--no-flip", help="Average with the mirrored image.")]
 TurnedOption = Annotated[bool, typer.Option("--turned/--upright", help="Look in four quarter turns: people lying, head down.")]
 
@@ -28,6 +34,7 @@ def detect(
     ] = None,
     weights: WeightsOption = "default",
     size: SizeOption = None,
+    scale: ScalesOption = None,
     flip: FlipOption = True,
     turned: TurnedOption = False,
     backend: Annotated[
@@ -40,7 +47,8 @@ def detect(
         from pipeline.config import DetectConfig, parse_section
         from pipeline.detect_images import detect_images
 
-        settings = {"weights": weights, "size_px": size, "flip": flip, "turned": turned, "backend": backend}
+        settings = {"weights": weights, "size_px": size, "scales": scale or None, "flip": flip, "turned": turned}
+        settings["backend"] = backend
         found = detect_images(inputs, out, draw, parse_section(DetectConfig, settings))
         speed = round(found.frames_per_s, 2)
         answer.values |= {"out": str(out), "files": found.done, "failed": found.failed, "frames_per_s": speed}
@@ -56,6 +64,7 @@ def evaluate_detector(
     folder: Annotated[Path, typer.Argument(help="Photos in COCO layout, or an exported or drawn Parquet dataset.")],
     weights: WeightsOption = "default",
     size: SizeOption = None,
+    scale: ScalesOption = None,
     flip: FlipOption = True,
     turned: TurnedOption = False,
     held_out: Annotated[int, typer.Option("--held-out", min=0, help="Only this many photos kept out of training.")] = 0,
@@ -72,8 +81,8 @@ def evaluate_detector(
         from pipeline.failure_sheet import write_failures
 
         only = _held_out(folder, held_out) if held_out else None
-        options: dict[str, Any] = {"flip": flip, "turned": turned} | ({"size_px": size} if size else {})
-        report = evaluate_detector(load_detector(weights, "auto", **options), folder, only, progress=_say_photos)
+        detector = load_detector(weights, "auto", size_px=size, scales=scale or None, flip=flip, turned=turned)
+        report = evaluate_detector(detector, folder, only, progress=_say_photos)
         answer.values |= {"folder": str(folder), "weights": weights, **report.to_dict()}
         answer.show(*_detector_tables(report.to_dict()))
         if failures is not None:

@@ -128,8 +128,10 @@ def train_detector(
     with answering(as_json and main_process) as answer:
         network = {"stacks": stacks, "channels": channels, "depth": depth, "tag_dims": tag_dims}
         network["checkpoint_stacks"] = checkpointing
-        view = {"size_px": size, "mosaic": mosaic, "paste": paste, "min_person": min_person, "rotation_deg": rotation}
-        view |= {"upside_down": upside_down, "context": context}
+        view = {
+            "size_px": size, "mosaic": mosaic, "paste": paste, "min_person": min_person, "rotation_deg": rotation,
+            "upside_down": upside_down, "context": context,
+        }  # fmt: skip
         config = _trained({
             "network": network, "view": view, "sources": data,
             "validation": validation, "held_out": held_out, "cutouts": None if cutouts is None else str(cutouts),

@@ -41,8 +41,7 @@ class Detector:
     turned: bool = False
     scales: tuple[float, ...] = (1.0,)
     batch: int = 8
-    # Candidates of less value begin more people who are not there than they find joints: on photos a third of the false people
-    # go at 0.2 instead of 0.1, with 0.003 of PCK.
+    # Candidates of less value begin more people who are not there than they find joints.
     grouping: GroupConfig = field(default_factory=lambda: GroupConfig(detection=0.2, min_joints=4))
     backend: Backend | None = None  # None: torch on `device`
 
@@ -113,14 +112,14 @@ def load_detector(weights: str | Path = "default", device: str = "cpu", *, backe
     """A detector from shipped weights ("default", or a name in data/weights: "photo", "studio") or from a .safetensors file.
 
     device: of torch, or "auto": a GPU when there is one. backend: auto | torch | onnxruntime | openvino, see `make_backend`.
-    options: `size_px`, `flip`, `turned`, `scales`, `batch`, `grouping` of Detector; otherwise those recorded with the weights.
+    options: `size_px`, `flip`, `turned`, `scales`, `batch`, `grouping` of Detector; those recorded with the weights where None.
     Raises WeightsError for weights that are missing, tampered with, or of another topology, and BackendError.
     """
     network, about = load_network(weights)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     runs = make_backend(backend, network.to(device).eval(), device)
-    chosen = {**about.get("inference", {}), **options}
+    chosen = {**about.get("inference", {}), **{name: told for name, told in options.items() if told is not None}}
     chosen["scales"] = tuple(chosen.get("scales", (1.0,)))
     return Detector(network, TOPOLOGIES[network.config.topology], about, device, backend=runs, **chosen)
 

@@ -20,7 +20,7 @@ from models.photos import Photo, Source
 from models.skeleton import COCO17, Topology
 from models.views import View, ViewConfig, render_view
 
-__all__ = ["PoseSamples", "View", "ViewConfig", "join_tiles", "render_targets"]
+__all__ = ["PoseSamples", "View", "ViewConfig", "gaussian_maps", "join_tiles", "render_targets"]
 
 Array = NDArray[Any]
 
@@ -117,8 +117,16 @@ def render_targets(view: View, config: ViewConfig) -> NDArray[np.float32]:
     height, width = (side // config.stride_px for side in view.image.shape[:2])
     xy = (view.joints[..., :2].astype(np.float32) + 0.5) / config.stride_px - 0.5
     sigma = np.clip(SIGMA_SHARE * view.sizes_px / config.stride_px, SIGMA_MIN, SIGMA_MAX).astype(np.float32)
+    return gaussian_maps(xy, view.joints[..., 2], sigma, (height, width))
+
+
+def gaussian_maps(xy: Array, visible: Array, sigma: Array, shape_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """(J, h, w): a Gaussian of height 1 at the visible (N, J) of joints (N, J, 2), the maximum where they meet.
+
+    xy and sigma (N,) in pixels of the map, float32.
+    """
     scale = (-0.5 / sigma**2)[:, None, None]
-    gx = np.exp(np.square(np.arange(width, dtype=np.float32) - xy[..., :1]) * scale)
-    gy = np.exp(np.square(np.arange(height, dtype=np.float32) - xy[..., 1:]) * scale)
-    maps = (gy * view.joints[..., 2:])[..., :, None] * gx[..., None, :]
-    return maps.max(0).astype(np.float32)
+    gx = np.exp(np.square(np.arange(shape_hw[1], dtype=np.float32) - xy[..., :1]) * scale)
+    gy = np.exp(np.square(np.arange(shape_hw[0], dtype=np.float32) - xy[..., 1:]) * scale)
+    maps = (gy * visible[..., None])[..., :, None] * gx[..., None, :]
+    return maps.max(0, initial=0).astype(np.float32)

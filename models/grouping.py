@@ -52,6 +52,7 @@ COCO_ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 13, 14, 9, 10, 15, 16)
 # Share of a pair's gain that falls with the tag distance inside the tolerance, and share that is drawn by lot: small enough
 # to decide only between values that are the same for any purpose, the second far above the rounding of a solver's sums.
 NEARNESS, LOT = 1e-3, 1e-6
+SAME_PX = 1.5  # joints of one kind that are nearer are one joint, in heatmap pixels
 
 
 @dataclass
@@ -196,9 +197,6 @@ def _fill(people: People, heatmaps: Array, tags: Array, config: GroupConfig) -> 
             score, lacking = flat[joint, pixel], np.flatnonzero(missing[:, joint])
             best = (score - np.maximum(cdist(mean[lacking], tag) - config.tolerance, 0)).argmax(1)
             people.pixel[lacking, joint], people.score[lacking, joint] = pixel[best], score[best]
-
-
-SAME_PX = 1.5  # joints of one kind that are nearer are one joint, in heatmap pixels
 
 
 def _distinct(people: People, width: int, share: float) -> People:

@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from models.train_config import TrainConfig, tag_weight
-
 
 def detector_loss(
-    outputs: list[tuple[Tensor, Tensor]], batch: Mapping[str, Tensor], config: TrainConfig, step: int
+    outputs: list[tuple[Tensor, Tensor]], batch: Mapping[str, Tensor], foreground: float, tag_weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum over the stacks of heatmap and tag losses; the parts (of the last stack) as detached scalars."""
-    mask = batch["weight"] * (1 + config.foreground * batch["target"])
-    weight, total, parts = tag_weight(step, config), torch.zeros((), device=mask.device), {}
+    mask = batch["weight"] * (1 + foreground * batch["target"])
+    total, parts = torch.zeros((), device=mask.device), {}
     for heatmaps, tags in outputs:
         heat = heatmap_loss(heatmaps, batch["target"], mask)
         pull, push = associative_embedding_loss(tags, batch["joints"])
-        total = total + heat + weight * (pull + push)
+        total = total + heat + tag_weight * (pull + push)
         parts = {"heatmap": heat.detach(), "pull": pull.detach(), "push": push.detach()}
     return total, parts
 

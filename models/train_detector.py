@@ -29,7 +29,7 @@ from models.optimizers import make_optimizer
 from models.pasted import read_cutouts
 from models.skeleton import TOPOLOGIES
 from models.stop_signals import stop_signals
-from models.train_config import TrainConfig, learning_rate, mixed_precision
+from models.train_config import TrainConfig, learning_rate, mixed_precision, tag_weight
 from models.training_sets import load_sources, mean_pose
 from models.validate_detector import validation_report
 from models.weights import load_tensors, save_tensors
@@ -152,7 +152,8 @@ class Run:
         batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        loss, parts = detector_loss(self.net(self.images(batch["image"])), batch, self.config, self.step)
+        weight = tag_weight(self.step, self.config)
+        loss, parts = detector_loss(self.net(self.images(batch["image"])), batch, self.config.foreground, weight)
         self.accelerator.backward(loss)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

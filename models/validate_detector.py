@@ -79,7 +79,7 @@ def _crop(image: Array, person: Person, size_px: int, share: float) -> tuple[Arr
 @torch.inference_mode()
 def crop_joints(net: StackedHourglass, crops: list[Array], stride_px: int, batch: int = 32) -> Array:
     """(P, J, 2) place of the highest heatmap value of the last stack, in crop pixels."""
-    found, device = [], next(net.parameters(), torch.empty(0)).device
+    found, device = [], net.mean.device
     for begin in range(0, len(crops), batch):
         images = torch.from_numpy(np.stack(crops[begin : begin + batch])).to(device).permute(0, 3, 1, 2).float() / 255
         heat = net(images)[-1][0]

@@ -31,7 +31,7 @@ from pipeline.tables import SAMPLES, frames_of, read_rows, skeletons3d_from_rows
 from pipeline.types import Array, Artefact, Poses2D, Sample, Skeletons3D
 
 if TYPE_CHECKING:
-    from models.diffusion.controlnet import Generator, Guided
+    from models.diffusion.controlnet import Generator
     from models.diffusion.guidance import Guide
 
 VERSION = "2"
@@ -120,20 +120,13 @@ def augment(
             config.negative_prompt,
             config.steps,
             config.guidance_scale,
-            guided_by(guide, [request.xy_px for request in batch]),
+            None if guide is None else guide.aimed_at([request.xy_px for request in batch]),
         )
         for number, image in zip(made.index, made.images, strict=True):
             request = batch[int(number)]
             check = check_image(request.xy_px, image, detector, config)
             yield _sample(request, image, check, f"{generator.name}@{generator.digest[:16]}")
         advance(len(batch))
-
-
-def guided_by(guide: Guide | None, labels_px: Sequence[Array]) -> Guided | None:
-    """The guidance of some images, when there is a guide."""
-    from models.diffusion.controlnet import Guided
-
-    return None if guide is None else Guided(guide, labels_px)
 
 
 def check_image(labels_px: Array, image: Image, detector: FindsPeople, config: AugmentConfig) -> LabelCheck:
@@ -258,8 +251,7 @@ def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, 
     control = resolve(store.root, config.controlnet) if config.controlnet else ""
     try:
         generator = load_generator(generator_folder(store, config), config.device, control, config.scheduler)
-        size: dict[str, Any] = {"size_px": config.check_size_px} if config.check_size_px else {}
-        detector = load_detector(config.weights, config.device, flip=True, **size)
+        detector = load_detector(config.weights, config.device, flip=True, size_px=config.check_size_px)
         guide = load_guide(config)
     except WeightsError as error:
         raise InputError(f"{error}. To go on without generated images: --set augment.enabled=false") from error

@@ -73,7 +73,9 @@ class DetectConfig(Section):
         None, ge=64, description="long side of the image given to the network, in px; null: as the weights say"
     )
     scales: tuple[PositiveFloat, ...] | None = Field(
-        None, description="sizes of the image as shares of size_px whose maps are averaged; null: as the weights say"
+        None,
+        min_length=1,
+        description="sizes of the image as shares of size_px whose maps are averaged; null: as the weights say",
     )
     flip: bool = Field(True, description="average with the mirrored image")
     turned: bool = Field(

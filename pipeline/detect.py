@@ -23,7 +23,7 @@ from pipeline.store import Ref, Store
 from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, write_rows
 from pipeline.types import Array, Artefact, Poses2D
 
-VERSION = "1"
+VERSION = "2"
 
 Image = NDArray[np.uint8]
 People = tuple[Array, Array, Array]
@@ -113,8 +113,7 @@ def detector_of(config: DetectConfig) -> FindsPeople:
     """The detector of the settings, on a GPU when there is one. Raises WeightsError and BackendError."""
     from models.detector import load_detector
 
-    options: dict[str, Any] = {"flip": config.flip, "turned": config.turned, "batch": config.batch}
-    options |= {name: told for name in ("size_px", "scales") if (told := getattr(config, name))}
+    options = config.model_dump(include={"size_px", "scales", "flip", "turned", "batch"})
     return load_detector(config.weights, "auto", backend=config.backend, **options)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.diffusion.digest import folder_digest
 from models.diffusion.folder import check_pipeline, pipeline_variant
-from models.diffusion.guidance import DetectorGuidance, Guide
+from models.diffusion.guidance import Guided
 from models.diffusion.networks import quiet_libraries
 from models.weights import WeightsError
 
@@ -39,18 +39,6 @@ class Generated:
     images: NDArray[np.uint8]
     index: NDArray[np.int64]
     dropped_seeds: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Guided:
-    """A detector that guides, and the labels (P, J, 2) in px of every image, NaN where nothing is labelled."""
-
-    guide: Guide
-    labels_px: Sequence[NDArray[np.float64]]
-
-    def callback(self, part: slice, image_px: int) -> DetectorGuidance:
-        """What the pipeline calls after every step of a part of the images."""
-        return self.guide.towards(self.labels_px[part], image_px)
 
 
 @dataclass(frozen=True, eq=False)

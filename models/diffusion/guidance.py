@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from models.detector_data import SIGMA_MAX, gaussian_maps
 from models.hourglass import STEM_STRIDE, StackedHourglass
 
-SIGMA_PX = 1.5  # of a target's Gaussian, in heatmap pixels: the widest that the detector was trained with
+JOINT_WEIGHT = 9.0  # extra weight of the error on a Gaussian: a joint's own pixels are few
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,41 +33,46 @@ class Guide:
     size_px: int = 128
     until: float = 0.8
 
-    def towards(self, labels_px: Sequence[NDArray[np.float64]], image_px: int) -> DetectorGuidance:
-        """A callback for images of that side with people at labels (P, J, 2) in px each, NaN where nothing is labelled."""
-        most, joints = max((len(people) for people in labels_px), default=0), self.network.config.joints
-        padded = torch.full((len(labels_px), max(most, 1), joints, 2), torch.nan)
-        for row, people in zip(padded, labels_px, strict=True):
-            row[: len(people)] = torch.as_tensor(people)
-        return DetectorGuidance(self, padded, image_px)
+    def aimed_at(self, labels_px: Sequence[NDArray[np.float64]]) -> Guided:
+        """The guidance of images whose people have labels (P, J, 2) in px each, NaN where nothing is labelled."""
+        return Guided(self, labels_px)
+
+
+@dataclass(frozen=True, eq=False)
+class Guided:
+    """A detector that guides, and the labels (P, J, 2) in px of every image, NaN where nothing is labelled."""
+
+    guide: Guide
+    labels_px: Sequence[NDArray[np.float64]]
+
+    def callback(self, part: slice, image_px: int) -> DetectorGuidance:
+        """What the pipeline calls after every step of a part of the images, of side image_px."""
+        side = self.guide.size_px // STEM_STRIDE
+        maps = []
+        for labels_px in self.labels_px[part]:
+            xy = (np.asarray(labels_px, np.float32) + 0.5) * (side / image_px) - 0.5
+            labelled = np.isfinite(xy).all(-1)
+            maps.append(gaussian_maps(np.nan_to_num(xy), labelled, np.full(len(xy), SIGMA_MAX, np.float32), (side, side)))
+        return DetectorGuidance(self.guide, torch.from_numpy(np.stack(maps)))
 
 
 @dataclass
 class DetectorGuidance:
-    """Called by a pipeline after every step of DDIM, for one batch. labels_px: (B, P, J, 2), NaN where nothing is labelled."""
+    """Called by a pipeline after every step of DDIM, for one batch. targets: (B, J, h, w) heatmaps of its labels."""
 
     guide: Guide
-    labels_px: Tensor
-    image_px: int
+    targets: Tensor
     _before: Tensor | None = field(default=None, repr=False)
 
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The latents (B, c, h, w) after a step, moved."""
         latents = tensors["latents"]
-        shares = pipeline.scheduler.alphas_cumprod
-        alpha_now, alpha_next = self._alphas(pipeline, step, shares)
-        moved = latents
         if self._before is not None and step < self.guide.until * len(pipeline.scheduler.timesteps):
-            x0 = one_step_x0(self._before, latents, alpha_now, alpha_next)
-            moved = latents + alpha_next**0.5 * self.shift(pipeline.vae, x0)
-        self._before = moved
-        return {"latents": moved}
-
-    def _alphas(self, pipeline: Any, step: int, shares: Tensor) -> tuple[float, float]:
-        """alpha^2 of the latents before and after a step."""
-        times = pipeline.scheduler.timesteps
-        following = shares[int(times[step + 1])] if step + 1 < len(times) else pipeline.scheduler.final_alpha_cumprod
-        return float(shares[int(times[step])]), float(following)
+            share_before, share_after = _shares(pipeline.scheduler, step)
+            x0 = one_step_x0(self._before, latents, share_before, share_after)
+            latents = latents + share_after**0.5 * self.shift(pipeline.vae, x0)
+        self._before = latents
+        return {"latents": latents}
 
     def shift(self, vae: Any, x0: Tensor) -> Tensor:
         """Where x0 (B, c, h, w) goes: against the gradient, `strength` of its spread for each image."""
@@ -82,17 +88,15 @@ class DetectorGuidance:
         """Sum over images (B, 3, S, S) in -1..1 of the squared error of the detector's heatmaps at the labels."""
         seen = interpolate((pixels.float() / 2 + 0.5).clamp(0, 1), size=(self.guide.size_px,) * 2, mode="bilinear")
         heatmaps = self.guide.network(seen)[-1][0]
-        target = self.targets().to(heatmaps.device)
-        weight = 1 + 9 * target  # a joint's own pixels are few
-        return ((heatmaps - target).square() * weight).mean((1, 2, 3)).sum()
+        target = self.targets.to(heatmaps.device)
+        return ((heatmaps - target).square() * (1 + JOINT_WEIGHT * target)).mean((1, 2, 3)).sum()
 
-    def targets(self) -> Tensor:
-        """(B, J, S/4, S/4) Gaussians at the labels."""
-        side = self.guide.size_px // STEM_STRIDE
-        xy = (self.labels_px + 0.5) * (side / self.image_px) - 0.5
-        grid = torch.arange(side, dtype=xy.dtype)
-        gx, gy = (torch.exp(-0.5 * ((grid - xy[..., axis, None]) / SIGMA_PX) ** 2) for axis in (0, 1))
-        return (gy[..., :, None] * gx[..., None, :]).nan_to_num(0).amax(1)
+
+def _shares(scheduler: Any, step: int) -> tuple[float, float]:
+    """alpha^2 of the latents before and after a step of a DDIM scheduler."""
+    times, shares = scheduler.timesteps, scheduler.alphas_cumprod
+    following = shares[int(times[step + 1])] if step + 1 < len(times) else scheduler.final_alpha_cumprod
+    return float(shares[int(times[step])]), float(following)
 
 
 def one_step_x0(before: Tensor, after: Tensor, share_before: float, share_after: float) -> Tensor:

@@ -92,6 +92,5 @@ def velocity_and_traces(process: Process, x: Tensor, t: float, directions: Tenso
 
 def _prior_nats(process: Process, latent: Tensor) -> Tensor:
     """log N(latent; 0, sigma(t_max)^2) (N,)."""
-    std = float(process.path.sigma(torch.tensor(process.path.t_max, dtype=torch.float64)))
-    dims = latent[0].numel()
+    std, dims = process.prior_std, latent[0].numel()
     return -0.5 * (latent / std).square().flatten(1).sum(1) - dims * (math.log(std) + 0.5 * math.log(2 * math.pi))

@@ -20,7 +20,7 @@ KINDS = ("noise", "x0", "score", "v", "flow")
 
 
 class Path(Protocol):
-    """A Gaussian path. t_min, t_max: where its equations can be solved; noise_std: spread of the states at t_max."""
+    """A Gaussian path. t_min, t_max: between which its equations can be solved."""
 
     t_min: float
     t_max: float
@@ -168,27 +168,31 @@ class Process:
 
     def as_kind(self, wanted: str, x: Tensor, t: Tensor) -> Tensor:
         """The prediction at states x (N, ...) and times t (N,), said as `wanted`."""
-        return convert(self.predict(x, t), x, _like(self.path.alpha(t), x), _like(self.path.sigma(t), x), self.kind, wanted)
+        return convert(self.predict(x, t), x, like(self.path.alpha(t), x), like(self.path.sigma(t), x), self.kind, wanted)
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """dx/dt of the probability-flow ODE, alpha' x0 + sigma' noise."""
-        alpha, sigma = _like(self.path.alpha(t), x), _like(self.path.sigma(t), x)
+        alpha, sigma = like(self.path.alpha(t), x), like(self.path.sigma(t), x)
         x0, noise = _both(self.predict(x, t), x, alpha, sigma, self.kind)
-        data_rate, noise_rate = (_like(rate, x) for rate in self.path.rates(t))
+        data_rate, noise_rate = (like(rate, x) for rate in self.path.rates(t))
         return data_rate * x0 + noise_rate * noise
 
     def reverse_drift(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """f x - g^2 score, and g, of the reverse SDE (Anderson 1982)."""
         linear, diffusion = coefficients(self.path, t)
-        diffusion = _like(diffusion, x)
-        return _like(linear, x) * x - diffusion**2 * self.as_kind("score", x, t), diffusion
+        diffusion = like(diffusion, x)
+        return like(linear, x) * x - diffusion**2 * self.as_kind("score", x, t), diffusion
 
     def prior(
         self, shape: tuple[int, ...], generator: torch.Generator | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
         """States at t_max of data that are small beside the noise: N(0, sigma(t_max)^2)."""
-        last = self.path.sigma(torch.tensor(self.path.t_max, dtype=torch.float64))
-        return torch.randn(shape, generator=generator) * float(last)
+        return torch.randn(shape, generator=generator) * self.prior_std
+
+    @property
+    def prior_std(self) -> float:
+        """sigma(t_max)."""
+        return float(self.path.sigma(torch.tensor(self.path.t_max, dtype=torch.float64)))
 
 
 def coefficients(path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,6 +203,6 @@ def coefficients(path: Path, t: Tensor) -> tuple[Tensor, Tensor]:
     return linear, torch.sqrt(torch.clamp(2 * sigma * (noise_rate - linear * sigma), min=0))
 
 
-def _like(values: Tensor, x: Tensor) -> Tensor:
+def like(values: Tensor, x: Tensor) -> Tensor:
     """(N,) as (N, 1, ...), to multiply states with."""
     return values.reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.diffusion.ode import solve
-from models.diffusion.processes import Process
+from models.diffusion.processes import Process, like
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def euler_maruyama(
 
 def _corrected(process: Process, x: Tensor, t: Tensor, corrector: Corrector, generator: torch.Generator | None) -> Tensor:
     """Langevin dynamics towards the marginal at t; step sizes by Song et al. 2021, algorithm 5."""
-    alpha = process.path.alpha(t).reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+    alpha = like(process.path.alpha(t), x)
     for _ in range(corrector.steps):
         score = process.as_kind("score", x, t)
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)

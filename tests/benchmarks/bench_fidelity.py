@@ -108,8 +108,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     config = AugmentConfig()
-    size = chosen.size or config.check_size_px
-    detector = load_detector(config.weights, flip=True, **({"size_px": size} if size else {}))
+    detector = load_detector(config.weights, flip=True, size_px=chosen.size or config.check_size_px)
     made = cases(pictures(read_labelled(chosen.images)), chosen.count, detector, config)
     halves = [[case for k, case in enumerate(made) if k % 2 == half] for half in (0, 1)]
     report("thresholds of augment, all", made, gates_of(config))

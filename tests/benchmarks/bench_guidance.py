@@ -21,7 +21,7 @@ from models.detector import load_detector
 from models.diffusion.controlnet import Generator, load_generator
 from models.shipped import weights_folder
 from models.training_sets import read_labelled
-from pipeline.augment import SHIPPED, find_again, gates_of, guided_by, load_guide
+from pipeline.augment import SHIPPED, find_again, gates_of, load_guide
 from pipeline.captions import describe
 from pipeline.conditions import pose_map, square_around
 from pipeline.config import AugmentConfig
@@ -49,7 +49,7 @@ def subjects(folder: Path, count: int, config: AugmentConfig) -> tuple[Array, li
 
 def generated(generator: Generator, squares: Array, labels: Sequence[Array], config: AugmentConfig) -> Array:
     """A picture for each of the labels, guided where the configuration says so."""
-    size_wh = (config.size_px, config.size_px)
+    size_wh, guide = (config.size_px, config.size_px), load_guide(config)
     made = generator.generate(
         np.stack([pose_map(people, size_wh) for people in labels]),
         [describe(square, people) for square, people in zip(squares, labels, strict=True)],
@@ -57,7 +57,7 @@ def generated(generator: Generator, squares: Array, labels: Sequence[Array], con
         config.negative_prompt,
         config.steps,
         config.guidance_scale,
-        guided_by(load_guide(config), labels),
+        None if guide is None else guide.aimed_at(labels),
     )
     return made.images
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.detector import load_network
-from models.diffusion.controlnet import Generator, Guided, load_generator
+from models.diffusion.controlnet import Generator, load_generator
 from models.diffusion.guidance import Guide, one_step_x0
 from models.hourglass import HourglassConfig
 from tests.models.diffusion.tiny import make_tiny_pipeline
@@ -66,16 +66,16 @@ def test_a_ddim_step_tells_where_it_went() -> None:
 
 def test_targets_stand_at_the_labels_of_each_image_and_nowhere_else() -> None:
     two = [standing_at(10, 20), np.concatenate([standing_at(40, 8), np.full((1, 17, 2), np.nan)])]
-    targets = guide().towards(two, 64).targets()
+    targets = guide().aimed_at(two).callback(slice(None), 64).targets
     assert targets.shape == (2, 17, 16, 16)
     peaks = targets[:, 0].flatten(1).argmax(1)
     assert [(int(p) % 16, int(p) // 16) for p in peaks] == [(2, 5), (10, 2)]  # (x + .5) / 4 - .5
     assert float(targets[1].sum()) == pytest.approx(17 * 2 * np.pi * 1.5**2, rel=0.1)
-    assert torch.equal(guide().towards([np.zeros((0, 17, 2))], 64).targets(), torch.zeros(1, 17, 16, 16))
+    assert torch.equal(guide().aimed_at([np.zeros((0, 17, 2))]).callback(slice(None), 64).targets, torch.zeros(1, 17, 16, 16))
 
 
 def test_the_shift_makes_what_the_detector_sees_fit_the_labels_better() -> None:
-    guidance = guide(0.2).towards([standing_at(20, 40)], 64)
+    guidance = guide(0.2).aimed_at([standing_at(20, 40)]).callback(slice(None), 64)
     x0 = torch.zeros(1, 3, 64, 64) + 0.1 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     moved = x0 + guidance.shift(Pixels(), x0)
     assert guidance.heatmap_error(moved) < guidance.heatmap_error(x0)
@@ -89,25 +89,25 @@ def test_images_are_guided_each_by_its_own_labels(generator: Generator) -> None:
     labels = [standing_at(8, 8), standing_at(24, 24)]
     prompts, seeds = ["a person"] * 2, [1, 2]
     plain = generator.generate(maps, prompts, seeds, steps=3).images
-    guided = generator.generate(maps, prompts, seeds, steps=3, guided=Guided(guide(), labels)).images
+    guided = generator.generate(maps, prompts, seeds, steps=3, guided=guide().aimed_at(labels)).images
     assert (plain != guided).any(axis=(1, 2, 3)).all()
-    alone = generator.generate(maps[1:], prompts[1:], seeds[1:], steps=3, guided=Guided(guide(), labels[1:])).images
+    alone = generator.generate(maps[1:], prompts[1:], seeds[1:], steps=3, guided=guide().aimed_at(labels[1:])).images
     assert (alone[0] == guided[1]).all()
-    nowhere = generator.generate(maps, prompts, seeds, steps=3, guided=Guided(guide(0.0), labels)).images
+    nowhere = generator.generate(maps, prompts, seeds, steps=3, guided=guide(0.0).aimed_at(labels)).images
     assert (nowhere == plain).all()
 
 
 def test_what_cannot_be_guided_is_refused(generator: Generator, tmp_path: Path) -> None:
     maps = np.zeros((1, 32, 32, 3), np.uint8)
     with pytest.raises(ValueError, match="labels of 2 for 1 images"):
-        generator.generate(maps, [""], [1], guided=Guided(guide(), [standing_at(1, 1)] * 2))
+        generator.generate(maps, [""], [1], guided=guide().aimed_at([standing_at(1, 1)] * 2))
     euler = load_generator(make_tiny_pipeline(tmp_path / "tiny"), scheduler="euler")
     with pytest.raises(ValueError, match="needs the sampler ddim.*EulerDiscreteScheduler"):
-        euler.generate(maps, [""], [1], guided=Guided(guide(), [standing_at(1, 1)]))
+        euler.generate(maps, [""], [1], guided=guide().aimed_at([standing_at(1, 1)]))
 
 
 def test_the_shipped_detector_can_guide() -> None:
     network = load_network("studio")[0].eval().requires_grad_(False)
-    guidance = Guide(network, 0.1).towards([standing_at(32, 32)], 64)
+    guidance = Guide(network, 0.1).aimed_at([standing_at(32, 32)]).callback(slice(None), 64)
     shift = guidance.shift(Pixels(), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5)
     assert torch.isfinite(shift).all() and float(shift.abs().max()) > 0
