@@ -30,9 +30,13 @@ def euler_maruyama(
     """Data (N, ...) from states x (N, ...) at t_max along the reverse SDE, in `steps` equal steps of time.
 
     The last step adds no noise (Jolicoeur-Martineau et al. 2021): it ends at the expected x0. Cost: one prediction a step, and
-    one more for each step of the corrector.
+    one more for each step of the corrector. Raises ValueError for a path that ends without data, whose SDE has no coefficients
+    there.
     """
     path = process.path
+    if float(path.alpha(torch.tensor(path.t_max))) == 0:
+        raise ValueError(f"euler_maruyama: {type(path).__name__} has alpha = 0 at t_max, where its SDE is not defined; "
+                         "use probability_flow")  # fmt: skip
     times = torch.linspace(path.t_max, path.t_min, steps + 1, dtype=torch.float64)
     for now, then in zip(times[:-1], times[1:], strict=True):
         drift, diffusion = process.reverse_drift(x, now.expand(len(x)))

@@ -60,6 +60,9 @@ def test_a_mirrored_picture_has_mirrored_maps_under_the_flip_test(detector: Dete
 def test_saved_weights_give_the_same_maps(detector: Detector, tmp_path: Path) -> None:
     loaded = load_detector(saved(tmp_path, inference={"size_px": 96}), backend="torch", flip=True)
     assert loaded.size_px == 96 and loaded.flip
+    told = saved(tmp_path, inference={"size_px": 96, "scales": [0.5, 1.0]})
+    assert load_detector(told, backend="torch", size_px=None, scales=None).scales == (0.5, 1.0)
+    assert load_detector(told, backend="torch", size_px=None, scales=[1.0]).scales == (1.0,)
     padded = np.zeros((1, 64, 64, 3), np.uint8)
     np.testing.assert_array_equal(loaded.with_options(flip=False).maps(padded)[0], detector.maps(padded)[0])
 

@@ -76,3 +76,9 @@ def test_an_ode_that_cannot_be_solved_is_said() -> None:
     process = Process(RectifiedFlow(), lambda x, t: x * float("inf"), "flow")
     with pytest.raises(ValueError, match="the rate of change at t = 1 is not finite"):
         probability_flow(process, torch.ones(2, 2).double())
+
+
+def test_a_path_that_ends_without_data_is_sent_to_the_flow() -> None:
+    process = MIXTURE.along(RectifiedFlow())
+    with pytest.raises(ValueError, match="RectifiedFlow has alpha = 0 at t_max.*use probability_flow"):
+        euler_maruyama(process, start(process), 10)
