@@ -18,7 +18,7 @@ from models.skeleton import COCO17, Topology, box_xywh_px
 
 Array = NDArray[Any]
 
-COLUMNS = ("id", "image", "x_px", "y_px", "visible", "ignore_xywh_px", "verdict")
+COLUMNS = ("id", "image", "x_px", "y_px", "visible", "ignore_xywh_px", "verdict", "prompt")
 ROWS = 64  # read at once: a row group of an export
 
 
@@ -71,7 +71,7 @@ def _photo(path: Path, row: Mapping[str, Any], topology: Topology) -> Photo:
         if (person := _person(np.stack([x_px, y_px], axis=-1).astype(np.float64), np.array(visible))) is not None:
             people.append(person)
     boxes = np.array(row["ignore_xywh_px"], np.float64).reshape(-1, 4)
-    return Photo(row["id"], encoded, tuple(people), boxes)
+    return Photo(row["id"], encoded, tuple(people), boxes, row["prompt"] or "")
 
 
 def _person(xy_px: Array, visible: Array) -> Person | None:

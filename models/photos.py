@@ -34,12 +34,16 @@ class Person:
 
 @dataclass(frozen=True)
 class Photo:
-    """One image: its encoded bytes, its people, and the boxes where nobody knows what is there (M, 4)."""
+    """One image: its encoded bytes, its people, and the boxes where nobody knows what is there (M, 4).
+
+    caption: what a generated image was asked to show; empty where nobody said.
+    """
 
     file_name: str
     encoded: bytes
     people: tuple[Person, ...]
     ignore_boxes: Array
+    caption: str = ""
 
     def image(self) -> Array:
         """(H, W, 3) uint8 RGB. Raises ValueError when the bytes are no image."""

@@ -93,10 +93,10 @@ def tag_weight(step: int, config: TrainConfig) -> float:
     return config.tag_weight * float(np.clip((step - begin) / max(end - begin, 1), 0, 1))
 
 
-def mixed_precision(config: TrainConfig) -> str:
-    """accelerate's name of the precision: bf16 where the processor multiplies it natively, otherwise "no"."""
-    if config.precision == "auto":
-        if config.device == "cpu":
+def mixed_precision(precision: str, device: str) -> str:
+    """accelerate's name of one of PRECISIONS: auto is bf16 where the device multiplies it natively, otherwise "no"."""
+    if precision == "auto":
+        if device == "cpu":
             return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
         return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return PRECISIONS[config.precision]
+    return PRECISIONS[precision]

@@ -28,7 +28,7 @@ from models.losses import detector_loss
 from models.optimizers import make_optimizer
 from models.pasted import read_cutouts
 from models.skeleton import TOPOLOGIES
-from models.stop_signals import stop_signals
+from models.stop_signals import Stopping, stop_signals
 from models.train_config import TrainConfig, learning_rate, mixed_precision, tag_weight
 from models.training_sets import load_sources, mean_pose
 from models.validate_detector import validation_report
@@ -65,7 +65,9 @@ class Run:
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=mixed_precision(config))
+        self.accelerator = Accelerator(
+            cpu=config.device == "cpu", mixed_precision=mixed_precision(config.precision, config.device)
+        )
         if config.batch % self.accelerator.num_processes:
             raise ValueError(
                 f"batch: expected a multiple of the {self.accelerator.num_processes} processes, got {config.batch}"
@@ -81,7 +83,7 @@ class Run:
         if self.on_gpu and self.accelerator.num_processes == 1 and not config.network.checkpoint_stacks:
             capture(self.net, self.images(torch.zeros(config.batch, 3, config.view.size_px, config.view.size_px)))
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.step, self.seconds, self.stopping = 0, 0.0, False
+        self.step, self.seconds, self.stopping = 0, 0.0, Stopping(config.seconds)
         self.earlier: list[dict[str, Any]] = []  # the runs that made the weights this one began from
 
     @property
@@ -117,17 +119,15 @@ class Run:
 
     def loop(self, report: Callable[[str], None]) -> None:
         """Train until the last step, `seconds`, SIGTERM or SIGINT; the checkpoint is written each time."""
-        with stop_signals(self.stop):
+        with stop_signals(self.stopping.stop):
             self._steps(report)
 
     def _steps(self, report: Callable[[str], None]) -> None:
-        begin, since, images, meter = time.monotonic(), time.monotonic(), 0, Meter()
+        since, images, meter = time.monotonic(), 0, Meter()
         for batch in self.loader():
             meter.add(self.train_step(batch))
             images += self.config.batch
-            if self.config.seconds is not None and time.monotonic() - begin > self.config.seconds:
-                self.stopping = True
-            last = self._all_stopping() or self.step >= self.config.steps
+            last = self.stopping.everywhere(self.accelerator) or self.step >= self.config.steps
             if last or self.step % self.config.checkpoint_every == 0:
                 now = time.monotonic()
                 self.seconds += now - since
@@ -139,13 +139,6 @@ class Run:
                 since = time.monotonic()
             if last:
                 break
-
-    def _all_stopping(self) -> bool:
-        """Whether any process was told to stop: all must leave after the same step, or the others wait for its gradients."""
-        if self.accelerator.num_processes == 1:
-            return self.stopping
-        stopping: Any = self.accelerator.reduce(torch.tensor(float(self.stopping), device=self.accelerator.device))
-        return bool(stopping > 0)
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
@@ -172,10 +165,6 @@ class Run:
         floating = [name for name, value in state.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.ema[n] for n in floating], [state[n] for n in floating], 1 - decay)
 
-    def stop(self, *_: object) -> None:
-        """End after the step in progress."""
-        self.stopping = True
-
     def save(self) -> None:
         """Checkpoint, atomically: a kill during the write leaves the previous one."""
         tensors = {f"net.{k}": v for k, v in self.model.state_dict().items()}
@@ -198,7 +187,8 @@ class Run:
         """Go on from the checkpoint of `out`, if there is one."""
         if not self.checkpoint.exists():
             self.begin()
-            report(f"{self.out}: new run, {sum(map(len, self.photos))} photos, {mixed_precision(self.config)} precision")
+            photos, precision = sum(map(len, self.photos)), self.accelerator.mixed_precision
+            report(f"{self.out}: new run, {photos} photos, {precision} precision")
             return
         tensors, about = load_tensors(self.checkpoint)
         network = asdict(self.config.network)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.diffusion.train import GeneratorShape, Report, TrainSettings, train_generator, write_generator
+from models.diffusion.networks import GeneratorShape
+from models.diffusion.train import Report, train_controlnet, train_generator, write_generator
+from models.diffusion.train_settings import TrainSettings
 from pipeline.atomic import write_atomically
 from pipeline.augment import check_image
 from pipeline.config import AugmentConfig
@@ -35,19 +37,51 @@ def train_from_folder(
     crops_per_person: int = 1,
     report: Report = lambda *_: None,
 ) -> Path:
-    """Train on a folder in COCO layout but for its last `held_out` images; returns OUT/pipeline, a diffusers folder.
+    """Train on a COCO-layout folder or our export but for its last `held_out` images; returns OUT/pipeline, a diffusers folder.
 
-    Goes on from OUT/checkpoints. Raises InputError when the data cannot be used or the checkpoints are of another training.
+    Goes on from OUT/checkpoints. Raises InputError when the data cannot be used or the checkpoints are of another training, and
+    Stopped.
     """
     examples = read_examples(data, shape.size_px, crops_per_person, settings.seed, held_out)
     try:
         networks, tokenizer = train_generator(training_images(examples), shape, settings, out / "checkpoints", report)
     except ValueError as error:
         raise InputError(str(error)) from error
-    write_generator(networks, tokenizer, out / "pipeline")
+    write_generator(networks, tokenizer, out / "pipeline", settings.objective)
     told = {"examples": len(examples), "held_out_images": held_out, "shape": shape.to_dict(), "settings": asdict(settings)}
     write_atomically(out / "pipeline" / "training.json", json.dumps(told, indent=1))
     return out / "pipeline"
+
+
+def train_controlnet_from_folder(
+    data: Path,
+    base: Path,
+    out: Path,
+    settings: TrainSettings,
+    begin_from: Path | None = None,
+    size_px: int | None = None,
+    held_out: int = 0,
+    report: Report = lambda *_: None,
+) -> Path:
+    """Train a ControlNet beside the pipeline `base`, from scratch or from another; returns OUT/controlnet, a diffusers folder.
+
+    size_px: side of the images; None: what the pipeline was trained at. Raises as `train_from_folder`, and WeightsError.
+    """
+    from models.diffusion.base import load_base
+
+    ready = load_base(base, begin_from)
+    examples = read_examples(data, size_px or ready.size_px, seed=settings.seed, held_out=held_out)
+    try:
+        networks = train_controlnet(
+            training_images(examples), ready.networks, ready.tokenizer, ready.scheduler, settings, out / "checkpoints",
+            ready.digest, report,
+        )  # fmt: skip
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    networks.controlnet.half().save_pretrained(out / "controlnet")
+    told = {"examples": len(examples), "held_out_images": held_out, "base": ready.digest, "settings": asdict(settings)}
+    write_atomically(out / "controlnet" / "training.json", json.dumps(told, indent=1))
+    return out / "controlnet"
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from calibration.camera import Camera
 from calibration.transforms import look_at
 from models.body import load_body
 from models.motion import MOTIONS, jittered, random_pose
-from models.skeleton import COCO17
+from models.skeleton import COCO17, box_xywh_px
 from pipeline.atomic import write_atomically
 from pipeline.errors import InputError
 from pipeline.progress import progress
@@ -34,8 +34,8 @@ PICTURES_PER_PERSON = 10
 PAIRS = 0.15  # share of pictures with two people
 
 
-def write_portraits(out_dir: Path | str, n: int, seed: int) -> Path:
-    """Write n pictures with their COCO annotations; returns the annotation file, which is written last."""
+def write_portraits(out_dir: Path | str, n: int, seed: int, size_px: int = SIZE_PX) -> Path:
+    """Write n square pictures with their COCO annotations; returns the annotation file, which is written last."""
     if n < 1:
         raise InputError(f"n: expected at least one picture, got {n}")
     out = Path(out_dir)
@@ -43,10 +43,10 @@ def write_portraits(out_dir: Path | str, n: int, seed: int) -> Path:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     with progress("draw portraits", n, "pictures") as advance:
-        for k, (picture, people) in enumerate(portraits(n, seed)):
+        for k, (picture, people) in enumerate(portraits(n, seed, size_px)):
             name = f"{k:06d}.png"
             cv2.imwrite(str(out / "images" / name), picture[..., ::-1])
-            images.append({"id": k, "file_name": name, "width": SIZE_PX, "height": SIZE_PX})
+            images.append({"id": k, "file_name": name, "width": size_px, "height": size_px})
             annotations += [_annotation(xy_px, k, len(annotations) + p) for p, xy_px in enumerate(people)]
             advance(1)
     category = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
@@ -55,17 +55,17 @@ def write_portraits(out_dir: Path | str, n: int, seed: int) -> Path:
     return out / "annotations.json"
 
 
-def portraits(n: int, seed: int) -> Iterator[tuple[Image, Array]]:
+def portraits(n: int, seed: int, size_px: int = SIZE_PX) -> Iterator[tuple[Image, Array]]:
     """RGB uint8 pictures (S, S, 3) with the joints (P, 17, 2) of their people in px, NaN outside the picture."""
     body = load_body()
     for group in range(-(-n // PICTURES_PER_PERSON)):
         rng = np.random.default_rng((seed, group))
         actors = [make_actor(body, rng) for _ in range(2)]
-        with Renderer((SIZE_PX, SIZE_PX)) as renderer:
+        with Renderer((size_px, size_px)) as renderer:
             walls = [renderer.upload(mesh) for mesh in room(rng)]
             for _ in range(group * PICTURES_PER_PERSON, min(n, (group + 1) * PICTURES_PER_PERSON)):
                 people = _people(actors, rng)
-                camera = _camera(np.concatenate([person.joints_m for person in people]), rng)
+                camera = _camera(np.concatenate([person.joints_m for person in people]), rng, size_px)
                 bodies = [renderer.upload(mesh) for person in people for mesh in person.meshes]
                 renderer.shine(_light(rng), bodies)
                 picture = renderer.draw(camera, [*bodies, *walls])[..., :3]
@@ -91,7 +91,7 @@ def _pose(rng: np.random.Generator) -> Array:
     return random_pose(rng)
 
 
-def _camera(joints_m: Array, rng: np.random.Generator) -> Camera:
+def _camera(joints_m: Array, rng: np.random.Generator, size_px: int) -> Camera:
     """A camera within the room that sees all joints (N, 3), at a height where people hold or mount one."""
     centre_m = joints_m.mean(0)
     around_rad, distance_m = rng.uniform(-np.pi, np.pi), rng.uniform(1.6, 2.3)
@@ -100,9 +100,9 @@ def _camera(joints_m: Array, rng: np.random.Generator) -> Camera:
     seen_m = pose.apply(joints_m)
     # the widest ray to a joint fills 0.7 to 0.9 of half the picture
     widest = float(np.abs(seen_m[:, :2] / seen_m[:, 2:]).max())
-    focal_px = rng.uniform(0.7, 0.9) * SIZE_PX / 2 / widest
-    middle_px = (SIZE_PX - 1) / 2
-    return Camera("portrait", (SIZE_PX, SIZE_PX), np.array([[focal_px, 0, middle_px], [0, focal_px, middle_px], [0, 0, 1]]),
+    focal_px = rng.uniform(0.7, 0.9) * size_px / 2 / widest
+    middle_px = (size_px - 1) / 2
+    return Camera("portrait", (size_px, size_px), np.array([[focal_px, 0, middle_px], [0, focal_px, middle_px], [0, 0, 1]]),
                   cam_from_world=pose)  # fmt: skip
 
 
@@ -128,4 +128,5 @@ def _annotation(xy_px: Array, image: int, number: int) -> dict[str, Any]:
         "category_id": 1,
         "keypoints": np.round(triples, 2).ravel().tolist(),
         "num_keypoints": int(inside.sum()),
+        "bbox": np.round(np.zeros(4) if (box := box_xywh_px(xy_px)) is None else box, 2).tolist(),
     }

@@ -74,6 +74,6 @@ def load_checkpoint(
             parameter.copy_(stored[f"weight/{name}"])
             average.values[name].copy_(stored[f"average/{name}"])
             if f"exp_avg/{name}" in stored:
-                moments = {key: stored[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
+                moments = {key: stored[f"{key}/{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
                 optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
     return step

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.diffusion.base import load_controlnet
 from models.diffusion.digest import folder_digest
 from models.diffusion.folder import check_pipeline, pipeline_variant
 from models.diffusion.guidance import Guided
@@ -175,7 +176,7 @@ def load_generator(folder: str | Path, device: str = "cpu", controlnet: str | Pa
     }
     with quiet_libraries():
         if extra is not None:
-            settings["controlnet"] = _load_controlnet(extra, settings["dtype"])
+            settings["controlnet"] = load_controlnet(extra, dtype=settings["dtype"])
         pipeline: Any = StableDiffusionControlNetPipeline.from_pretrained(folder, **settings).to(device)
         pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
@@ -202,14 +203,6 @@ def chunk_size(pipeline: Any, shape_hw: tuple[int, ...], device: str) -> int:
     free_bytes, _ = torch.cuda.mem_get_info(device)
     each = DECODER_MAPS * 2 * max(pipeline.vae.config.block_out_channels) * shape_hw[0] * shape_hw[1] * 2
     return int(max(1, min(64, free_bytes // 2 // each)))
-
-
-def _load_controlnet(folder: Path, dtype: torch.dtype) -> Any:
-    from diffusers import ControlNetModel
-
-    names = [file.name for file in folder.glob("*.safetensors")]
-    variant = "fp16" if all(".fp16" in name for name in names) else None
-    return ControlNetModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=dtype, variant=variant)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ CONFIG_FILES = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_co
 _MAX_HEADER_BYTES = 100 << 20  # the format's own limit
 
 
-def check_pipeline(folder: Path, controlnet: Path | None = None) -> None:
+def check_pipeline(folder: Path, controlnet: Path | None = None, needs_controlnet: bool = True) -> None:
     """Raises WeightsError naming the file that is missing, unfinished or of another layout.
 
-    controlnet: a folder of its own, for pipelines that bring none.
+    controlnet: a folder of its own, for pipelines that bring none, or whose own is not wanted.
     """
     index = _read_json(_model_index(folder))
     for part in WEIGHT_PARTS:
@@ -26,6 +26,8 @@ def check_pipeline(folder: Path, controlnet: Path | None = None) -> None:
     for part, name in CONFIG_FILES.items():
         if not (folder / part / name).is_file():
             raise WeightsError(f"{folder / part / name}: missing; {part} of the pipeline is not whole, fetch it again")
+    if controlnet is None and not needs_controlnet:
+        return
     if controlnet is None and not isinstance(index.get("controlnet"), list):
         raise WeightsError(
             f"{folder}: a {index.get('_class_name')} without a ControlNet; name the folder of one too (its config.json says "

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from models.diffusion.objectives import make_noise_schedule
 
 BEGIN, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 
@@ -194,27 +195,11 @@ def _unet(shape: GeneratorShape) -> Any:
     )
 
 
-@cache
-def noise_schedule() -> Any:
-    """Stable Diffusion's noise schedule with velocity prediction, ending in pure noise (Lin et al. 2024)."""
-    from diffusers import DDIMScheduler
+def save_pipeline(networks: Networks, tokenizer: Any, folder: Path, half: bool = True, objective: str = "v") -> None:
+    """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, in float16 where `half`.
 
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",  # starts at the last step, which the zero-SNR schedule needs
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-
-
-def save_pipeline(networks: Networks, tokenizer: Any, folder: Path, half: bool = True) -> None:
-    """Write a folder that `StableDiffusionControlNetPipeline.from_pretrained` loads, in float16 where `half`."""
+    objective: what the denoiser was trained to predict, one of `objectives.PREDICTIONS`.
+    """
     from diffusers import StableDiffusionControlNetPipeline
 
     pipeline: Any = StableDiffusionControlNetPipeline(
@@ -223,7 +208,7 @@ def save_pipeline(networks: Networks, tokenizer: Any, folder: Path, half: bool =
         tokenizer=tokenizer,
         unet=networks.unet,
         controlnet=networks.controlnet,
-        scheduler=noise_schedule(),
+        scheduler=make_noise_schedule(objective),
         safety_checker=None,  # trained on rendered people alone; there is nothing it could be asked to hide
         feature_extractor=None,
         requires_safety_checker=False,

@@ -138,6 +138,11 @@ def convert(value: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor, known: str, 
     if known == wanted:
         return value
     x0, noise = _both(value, x, alpha, sigma, known)
+    return stated(x0, noise, alpha, sigma, wanted)
+
+
+def stated(x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor, wanted: str) -> Tensor:
+    """x0 and noise said as one of KINDS: what a network that predicts `wanted` ought to say."""
     if wanted in ("x0", "noise"):
         return x0 if wanted == "x0" else noise
     if wanted == "score":

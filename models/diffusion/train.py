@@ -1,7 +1,8 @@
-"""Training of a small text- and pose-conditioned latent diffusion model: autoencoder, then denoiser, then ControlNet.
+"""Training of a text- and pose-conditioned latent diffusion model: autoencoder, then denoiser, then ControlNet; or of a
+ControlNet alone beside a pipeline that is there (`train_controlnet`).
 
-Rombach et al. 2022; Zhang et al. 2023; velocity prediction of Salimans and Ho 2022. Every step draws its own random numbers
-from (seed, phase, step), so that a training that is cut off and goes on equals one that was not.
+Rombach et al. 2022; Zhang et al. 2023. Every step draws its own random numbers from (seed, phase, step) on the processor, so
+that a training that is cut off and goes on equals one that was not, and one on several devices learns from the same draws.
 """
 
 from __future__ import annotations
@@ -9,76 +10,33 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
 
+from models.curves import append_row
 from models.diffusion.checkpoint import Averaged, load_checkpoint, save_checkpoint
-from models.diffusion.networks import (
-    GeneratorShape,
-    Networks,
-    build_networks,
-    build_tokenizer,
-    noise_schedule,
-    save_pipeline,
-)
+from models.diffusion.learners import Autoencoder, Denoiser, autoencoder_loss
+from models.diffusion.networks import GeneratorShape, Networks, build_networks, build_tokenizer, save_pipeline
+from models.diffusion.objectives import Noised, Objective, denoising_error, make_noise_schedule
+from models.diffusion.train_settings import TrainSettings, rate_share
+from models.diffusion.training_images import TrainingImages, latent_means, pixels, token_ids
+from models.stop_signals import Stopping, stop_signals
+from models.train_config import mixed_precision
 
 Report = Callable[[str, int, int, float], None]  # phase, step, steps, loss averaged over the last steps
-PHASES = ("autoencoder", "denoiser", "controlnet")
+CURVE = ("phase", "step", "loss", "seconds")
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingImages:
-    """N square images with what they show. images, pose_maps, mirrored_maps: RGB uint8 (N, S, S, 3); captions: N texts.
-
-    mirrored_maps are the pose maps of the images seen in a mirror: flipped, and with left and right limbs exchanged.
-    """
-
-    images: NDArray[np.uint8]
-    pose_maps: NDArray[np.uint8]
-    mirrored_maps: NDArray[np.uint8]
-    captions: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        shapes = {self.images.shape, self.pose_maps.shape, self.mirrored_maps.shape}
-        if len(shapes) > 1 or len(self.captions) != len(self.images) or not len(self.images):
-            raise ValueError(f"TrainingImages: expected N > 0 images, maps and captions of one size, got {shapes}")
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Lengths in steps, rates of AdamW (cosine to a tenth), and the shares of a loss.
-
-    controlnet_denoiser_rate: rate of the denoiser while ControlNet learns; 0 keeps it as it is (Zhang et al.), more lets a
-    small model learn to use the pose in fewer steps. drop_caption: share of empty captions, for classifier-free guidance.
-    """
-
-    autoencoder_steps: int = 1000
-    denoiser_steps: int = 3000
-    controlnet_steps: int = 5000
-    batch: int = 16
-    autoencoder_batch: int = 4
-    autoencoder_rate: float = 3e-3
-    denoiser_rate: float = 1e-3
-    controlnet_rate: float = 1e-3
-    controlnet_denoiser_rate: float = 5e-4
-    square_weight: float = 4.0
-    edge_weight: float = 0.5
-    kl_weight: float = 1e-6
-    drop_caption: float = 0.1
-    average_limit: float = 0.999
-    save_every: int = 200
-    seed: int = 0
+class Stopped(Exception):
+    """A training that was told to stop, or whose time was over; it goes on from its checkpoint."""
 
 
 def train_generator(
@@ -86,22 +44,40 @@ def train_generator(
 ) -> tuple[Networks, Any]:
     """Train all phases, going on from the checkpoints in `folder`; returns the averaged networks and the tokenizer.
 
-    Raises ValueError when the checkpoints belong to other settings or data, or when the loss is no longer finite.
+    Raises ValueError when the checkpoints belong to other settings or data, or when the loss is no longer finite; Stopped.
     """
     tokenizer = build_tokenizer(data.captions, shape.max_tokens)
     networks = build_networks(shape, tokenizer, settings.seed)
-    training = Training(data, settings, Path(folder), _digest(data, shape, settings), report)
-    training.autoencoder(networks)
-    latents = encode_images(networks, data)
-    training.denoiser(networks, latents, _tokens(tokenizer, data.captions))
+    objective = Objective.of(make_noise_schedule(settings.objective), settings.min_snr)
+    training = Training(data, settings, objective, Path(folder), digest_of(shape.to_dict(), settings, data), report)
+    training.autoencoder(networks.vae)
+    latents = training.latents(networks.vae)
+    scale = 1 / max(float(latents.std()), 1e-6)  # to unit spread, which the noise is made for
+    networks.vae.register_to_config(scaling_factor=scale)
+    training.denoiser(networks, latents * scale, token_ids(tokenizer, data.captions))
     _start_controlnet(networks)
-    training.controlnet(networks, latents, _tokens(tokenizer, data.captions))
+    training.controlnet(networks, latents * scale, token_ids(tokenizer, data.captions))
     return networks, tokenizer
 
 
-def write_generator(networks: Networks, tokenizer: Any, folder: Path) -> None:
+def train_controlnet(
+    data: TrainingImages, base: Networks, tokenizer: Any, scheduler: Any, settings: TrainSettings, folder: Path,
+    base_digest: str = "", report: Report = lambda *_: None,
+) -> Networks:  # fmt: skip
+    """Train the ControlNet of `base` on images, with everything else as it is; goes on from the checkpoint in `folder`.
+
+    scheduler: the base's own, which says what its denoiser predicts. Raises as `train_generator`.
+    """
+    objective = Objective.of(scheduler, settings.min_snr)
+    training = Training(data, settings, objective, Path(folder), digest_of(base_digest, settings, data), report)
+    latents = training.latents(base.vae) * base.vae.config.scaling_factor
+    training.controlnet(base, latents, token_ids(tokenizer, data.captions))
+    return base
+
+
+def write_generator(networks: Networks, tokenizer: Any, folder: Path, objective: str = "v") -> None:
     """Write the trained networks as a float16 diffusers folder."""
-    save_pipeline(networks, tokenizer, folder)
+    save_pipeline(networks, tokenizer, folder, objective=objective)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,120 +86,163 @@ class Training:
 
     data: TrainingImages
     settings: TrainSettings
+    objective: Objective
     folder: Path
     digest: str
     report: Report
+    stopping: Stopping = field(default_factory=Stopping)
 
-    def autoencoder(self, networks: Networks) -> None:
+    def __post_init__(self) -> None:
+        if self.settings.batch % (self.settings.accumulate * self.accelerator.num_processes):
+            raise ValueError(
+                f"batch: expected a multiple of {self.settings.accumulate} parts for each of "
+                f"{self.accelerator.num_processes} processes, got {self.settings.batch}"
+            )
+        object.__setattr__(self, "stopping", Stopping(self.settings.seconds))
+
+    @cached_property
+    def accelerator(self) -> Any:
+        """accelerate's view of the devices."""
+        from accelerate import Accelerator
+
+        settings = self.settings
+        return Accelerator(cpu=settings.device == "cpu", mixed_precision=mixed_precision(settings.precision, settings.device))
+
+    def latents(self, vae: Any) -> Tensor:
+        """Latents (2, N, c, h, w) of the images and their mirror images, made on the device of the training."""
+        means = latent_means(vae.to(self.accelerator.device), self.data)
+        vae.to("cpu")
+        return means
+
+    def autoencoder(self, vae: Any) -> None:
         """Images to latents and back: absolute error of pixels and of their differences, and a light pull to a normal law."""
-        images = _pixels(self.data.images)
+        images, size = pixels(self.data.images), self.settings.autoencoder_batch
+        side = images.shape[-1] // 2 ** (len(vae.config.block_out_channels) - 1)
 
-        def loss(draw: torch.Generator) -> Tensor:
-            pick = torch.randint(len(images), (self.settings.autoencoder_batch,), generator=draw)
-            batch = _maybe_flipped(images[pick], draw)
-            return autoencoder_loss(networks.vae, batch, self.settings, draw)
+        def batches(draw: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+            pick = torch.randint(len(images), (size,), generator=draw)
+            flip = torch.rand(size, generator=draw) < 0.5
+            batch = torch.where(flip[:, None, None, None], images[pick].flip(-1), images[pick])
+            yield batch, torch.randn((size, vae.config.latent_channels, side, side), generator=draw)
 
-        self._phase("autoencoder", {"vae": networks.vae}, [self.settings.autoencoder_rate], loss)
+        def loss(model: nn.Module, images: Tensor, noise: Tensor) -> Tensor:
+            back, divergence = model(images, noise)
+            return autoencoder_loss(back, divergence, images, self.settings)
+
+        self._phase("autoencoder", Autoencoder(vae), {"vae": self.settings.autoencoder_rate}, batches, loss)
 
     def denoiser(self, networks: Networks, latents: Tensor, tokens: Tensor) -> None:
         """The UNet and the text encoder learn to take noise away, without poses."""
-
-        def loss(draw: torch.Generator) -> Tensor:
-            batch, ids, _ = self._batch(latents, tokens, draw)
-            return denoising_loss(networks, batch, ids, None, draw)
-
-        modules = {"unet": networks.unet, "text_encoder": networks.text_encoder}
-        self._phase("denoiser", modules, [self.settings.denoiser_rate] * 2, loss)
+        rates = {"unet": self.settings.denoiser_rate, "text_encoder": self.settings.denoiser_rate}
+        self._denoise("denoiser", Denoiser(networks.unet, networks.text_encoder), rates, latents, tokens)
 
     def controlnet(self, networks: Networks, latents: Tensor, tokens: Tensor) -> None:
         """ControlNet learns to steer the denoiser by the pose map."""
-        maps = np.stack([self.data.pose_maps, self.data.mirrored_maps])
-
-        def loss(draw: torch.Generator) -> Tensor:
-            batch, ids, (mirror, pick) = self._batch(latents, tokens, draw)
-            condition = torch.from_numpy(maps[mirror.numpy(), pick.numpy()]).movedim(-1, 1).float() / 255
-            return denoising_loss(networks, batch, ids, condition, draw)
-
-        modules = {"controlnet": networks.controlnet, "unet": networks.unet, "text_encoder": networks.text_encoder}
         slow = self.settings.controlnet_denoiser_rate
-        self._phase("controlnet", modules, [self.settings.controlnet_rate, slow, slow], loss)
+        rates = {"controlnet": self.settings.controlnet_rate, "unet": slow, "text_encoder": slow}
+        model = Denoiser(networks.unet, networks.text_encoder, networks.controlnet)
+        self._denoise("controlnet", model, rates, latents, tokens)
 
-    def _batch(self, latents: Tensor, tokens: Tensor, draw: torch.Generator) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """Latents (B, c, h, w), token ids (B, L) with some captions left out, and (mirrored, index) of each."""
+    def _denoise(self, name: str, model: Denoiser, rates: Mapping[str, float], latents: Tensor, tokens: Tensor) -> None:
+        maps = np.stack([self.data.pose_maps, self.data.mirrored_maps])
         size = (self.settings.batch,)
-        mirror, pick = torch.randint(2, size, generator=draw), torch.randint(len(self.data), size, generator=draw)
-        dropped = torch.rand(size, generator=draw) < self.settings.drop_caption
-        return latents[mirror, pick], torch.where(dropped[:, None], tokens[-1], tokens[pick]), (mirror, pick)
+
+        def batches(draw: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+            mirror, pick = torch.randint(2, size, generator=draw), torch.randint(len(self.data), size, generator=draw)
+            dropped = torch.rand(size, generator=draw) < self.settings.drop_caption
+            noised = self.objective.noised(latents[mirror, pick], draw)
+            ids = torch.where(dropped[:, None], tokens[-1], tokens[pick])
+            conditions = torch.from_numpy(maps[mirror.numpy(), pick.numpy()])
+            parts = (noised.x, noised.times, noised.target, noised.weight, ids, conditions)
+            yield from zip(*(part.chunk(self.settings.accumulate) for part in parts), strict=True)
+
+        def loss(model: nn.Module, x: Tensor, times: Tensor, target: Tensor, weight: Tensor, ids: Tensor,
+                 condition: Tensor) -> Tensor:  # fmt: skip
+            return denoising_error(model(x, times, ids, condition), Noised(x, times, target, weight))
+
+        if self.settings.checkpointing:
+            model.enable_checkpointing()
+        self._phase(name, model, rates, batches, loss)
 
     def _phase(
-        self, name: str, modules: dict[str, nn.Module], rates: Sequence[float], loss: Callable[[torch.Generator], Tensor]
+        self,
+        name: str,
+        model: nn.Module,
+        rates: Mapping[str, float],
+        batches: Callable[[torch.Generator], Iterator[tuple[Tensor, ...]]],
+        loss: Callable[..., Tensor],
     ) -> None:
         steps = getattr(self.settings, f"{name}_steps")
-        groups = [{"params": list(m.parameters()), "lr": rate} for m, rate in zip(modules.values(), rates, strict=True)]
+        for part, network in model.named_children():
+            network.requires_grad_(rates.get(part, 0) > 0)
+        modules = {part: getattr(model, part) for part, rate in rates.items() if rate > 0}
+        ready = self.accelerator.prepare(model)
+        groups = [{"params": list(module.parameters()), "lr": rates[part]} for part, module in modules.items()]
         optimiser = torch.optim.AdamW(groups, weight_decay=1e-2, betas=(0.9, 0.99))
         average, path = Averaged(modules, self.settings.average_limit), self.folder / f"{name}.safetensors"
         begun = load_checkpoint(path, self.digest, modules, average, optimiser)
-        recent: list[float] = []
-        for step in range(begun, steps):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * rate_share(step, steps)
-            recent.append(_step(loss(self._draw(name, step)), modules, optimiser, f"{name} step {step}"))
-            average.update(modules, step)
-            if (step + 1) % self.settings.save_every == 0 or step + 1 == steps:
-                save_checkpoint(path, step + 1, self.digest, modules, average, optimiser)
-                self.report(name, step + 1, steps, float(np.mean(recent)))
-                recent.clear()
+        recent, since = [], time.monotonic()
+        with stop_signals(self.stopping.stop):
+            for step in range(begun, steps):
+                for group, part in zip(optimiser.param_groups, modules, strict=True):
+                    group["lr"] = rates[part] * rate_share(step, steps)
+                recent.append(self._step(ready, batches(self._draw(name, step)), loss, modules, optimiser))
+                average.update(modules, step)
+                stop = self.stopping.everywhere(self.accelerator)
+                if (step + 1) % self.settings.save_every == 0 or step + 1 == steps or stop:
+                    mean = self._mean(recent, f"{name} step {step}")
+                    self._keep(path, step + 1, modules, average, optimiser)
+                    self._tell(name, step + 1, steps, mean, time.monotonic() - since)
+                    recent, since = [], time.monotonic()
+                if stop:
+                    raise Stopped(f"stopped at step {step + 1} of {steps} of the {name}; the same command goes on from there")
         average.copy_to(modules)
+        model.to("cpu").requires_grad_(True)
+
+    def _step(
+        self,
+        model: nn.Module,
+        batches: Iterator[tuple[Tensor, ...]],
+        loss: Callable[..., Tensor],
+        modules: Mapping[str, nn.Module],
+        optimiser: torch.optim.Optimizer,
+    ) -> Tensor:
+        """One optimiser step over the parts of a batch; returns its loss, on its device."""
+        optimiser.zero_grad()
+        total = torch.zeros((), device=self.accelerator.device)
+        mine, of = self.accelerator.process_index, self.accelerator.num_processes
+        parts = list(batches)
+        for part in parts:
+            value = loss(model, *(tensor[mine::of].to(self.accelerator.device) for tensor in part)) / len(parts)
+            self.accelerator.backward(value)
+            total += value.detach()
+        for module in modules.values():
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimiser.step()
+        return total
+
+    def _mean(self, losses: list[Tensor], where: str) -> float:
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            raise ValueError(f"{where}: the loss is {mean}; go on from the last checkpoint with a lower rate")
+        return mean
+
+    def _keep(
+        self, path: Path, step: int, modules: dict[str, nn.Module], average: Averaged, optimiser: torch.optim.Optimizer
+    ) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(path, step, self.digest, modules, average, optimiser)
+        self.accelerator.wait_for_everyone()
+
+    def _tell(self, phase: str, step: int, steps: int, loss: float, seconds: float) -> None:
+        if self.accelerator.is_main_process:
+            row = {"phase": phase, "step": step, "loss": round(loss, 6), "seconds": round(seconds, 1)}
+            append_row(self.folder / "curve.csv", CURVE, row)
+            self.report(phase, step, steps, loss)
 
     def _draw(self, phase: str, step: int) -> torch.Generator:
         key = f"{self.settings.seed} {phase} {step}".encode()
         return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1)
-
-
-def autoencoder_loss(vae: Any, images: Tensor, settings: TrainSettings, draw: torch.Generator) -> Tensor:
-    """L1 + square_weight * L2 of pixels, edge_weight * L1 of their differences, kl_weight * KL to N(0, 1).
-
-    L1 alone is content with grey people for hundreds of steps: the square makes few pixels of a wrong colour count.
-    """
-    posterior = vae.encode(images).latent_dist
-    back = vae.decode(posterior.sample(generator=draw)).sample
-    edges = l1_loss(back.diff(dim=-1), images.diff(dim=-1)) + l1_loss(back.diff(dim=-2), images.diff(dim=-2))
-    pixels = l1_loss(back, images) + settings.square_weight * mse_loss(back, images)
-    return pixels + settings.edge_weight * edges + settings.kl_weight * posterior.kl().mean()
-
-
-def denoising_loss(networks: Networks, latents: Tensor, ids: Tensor, condition: Tensor | None, draw: torch.Generator) -> Tensor:
-    """Mean squared error of the velocity v = alpha * noise - sigma * x0 at random times, with or without a pose map."""
-    schedule = noise_schedule()
-    noise = torch.randn(latents.shape, generator=draw)
-    times = torch.randint(schedule.config.num_train_timesteps, (len(latents),), generator=draw)
-    noisy = schedule.add_noise(latents, noise, times)
-    text = networks.text_encoder(ids).last_hidden_state
-    extra: dict[str, Any] = {}
-    if condition is not None:
-        down, mid = networks.controlnet(noisy, times, text, condition, return_dict=False)
-        extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-    guess = networks.unet(noisy, times, text, **extra).sample
-    return mse_loss(guess, schedule.get_velocity(latents, noise, times))
-
-
-@torch.no_grad()
-def encode_images(networks: Networks, data: TrainingImages, batch: int = 64) -> Tensor:
-    """Latents (2, N, c, h, w) of the images and of their mirror images, scaled to unit spread; the scale goes into the VAE."""
-    both = []
-    for images in (data.images, data.images[:, :, ::-1]):
-        parts = [networks.vae.encode(_pixels(images[i : i + batch])).latent_dist.mean for i in range(0, len(images), batch)]
-        both.append(torch.cat(parts))
-    latents = torch.stack(both)
-    scale = 1 / max(float(latents.std()), 1e-6)
-    networks.vae.register_to_config(scaling_factor=scale)
-    return latents * scale
-
-
-def rate_share(step: int, steps: int, warm_up: int = 100) -> float:
-    """Share of the full learning rate: linear rise over `warm_up` steps, then a cosine down to a tenth."""
-    rise = min(1.0, (step + 1) / max(1, min(warm_up, steps // 10)))
-    return rise * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps))))
 
 
 def _start_controlnet(networks: Networks) -> None:
@@ -232,38 +251,10 @@ def _start_controlnet(networks: Networks) -> None:
         getattr(networks.controlnet, part).load_state_dict(getattr(networks.unet, part).state_dict())
 
 
-def _step(loss: Tensor, modules: dict[str, nn.Module], optimiser: torch.optim.Optimizer, where: str) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: the loss is {value}; remove the last checkpoint and go on with a lower rate")
-    optimiser.zero_grad()
-    loss.backward()
-    for module in modules.values():
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-    optimiser.step()
-    return value
-
-
-def _pixels(images: NDArray[np.uint8]) -> Tensor:
-    """RGB uint8 (N, S, S, 3) as float32 (N, 3, S, S) in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1).float() / 127.5 - 1
-
-
-def _maybe_flipped(images: Tensor, draw: torch.Generator) -> Tensor:
-    flip = torch.rand(len(images), generator=draw) < 0.5
-    return torch.where(flip[:, None, None, None], images.flip(-1), images)
-
-
-def _tokens(tokenizer: Any, captions: Sequence[str]) -> Tensor:
-    """Token ids (N + 1, L); the last row is the empty caption."""
-    texts = [*captions, ""]
-    return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-
-
-def _digest(data: TrainingImages, shape: GeneratorShape, settings: TrainSettings) -> str:
-    """What the training is of. Lengths of phases and saving are left out: a training may be made longer."""
-    kept = {k: v for k, v in asdict(settings).items() if not k.endswith("_steps") and k != "save_every"}
-    digest = hashlib.sha256(json.dumps([shape.to_dict(), kept, data.captions]).encode())
+def digest_of(networks: Any, settings: TrainSettings, data: TrainingImages) -> str:
+    """What a training is of: networks (anything JSON can say), data, and settings but for those of memory, time and length."""
+    kept = {name: value for name, value in asdict(settings).items() if name not in settings.of_memory}
+    digest = hashlib.sha256(json.dumps([networks, kept, data.captions]).encode())
     for array in (data.images, data.pose_maps, data.mirrored_maps):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

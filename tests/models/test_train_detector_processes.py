@@ -29,7 +29,7 @@ PoseSamples.__getitem__ = noted
 stepped = train_detector.Run.train_step
 def step(self, batch):
     parts = stepped(self, batch)
-    self.stopping = rank == "0" and self.step == 4
+    self.stopping.told = rank == "0" and self.step == 4
     (folder / f"parameters-{rank}").write_text(repr(float(sum(p.double().sum() for p in self.model.parameters()))))
     return parts
 train_detector.Run.train_step = step

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.diffusion.controlnet import load_generator
-from models.diffusion.train import TrainSettings
+from models.diffusion.train_settings import TrainSettings
 from pipeline.config import AugmentConfig
 from pipeline.errors import InputError
 from pipeline.generator_data import read_examples
