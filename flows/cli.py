@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_data, cli_draw, cli_machine, cli_session, cli_train
+from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_session
 
 app = typer.Typer(
     name="posemill",
@@ -45,7 +45,7 @@ for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(cli_draw.draw, name="draw")
 app.add_typer(cli_data.evaluate, name="evaluate")
-app.add_typer(cli_train.train, name="train")
+app.add_typer(cli_generator.train, name="train")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

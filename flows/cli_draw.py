@@ -47,3 +47,20 @@ def draw_cutouts(out: Out, count: Count, seed: Seed = 0, wardrobe: Wardrobe = ""
         write_cutouts(out, count, seed, wardrobe or None)
         answer.values |= {"folder": str(out), "images": count}
         answer.show(f"{count} people in {out}")
+
+
+@draw.command("portraits")
+def draw_portraits(
+    out: Out,
+    count: Count,
+    seed: Seed = 0,
+    size: Annotated[int, typer.Option(min=32, help="Side of a picture in px.")] = 112,
+    as_json: JsonOption = False,
+) -> None:
+    """Whole people in an empty room, in COCO layout: what posemill train diffusion --data DIR learns from."""
+    with answering(as_json) as answer:
+        from pipeline.studio_portraits import write_portraits
+
+        write_portraits(out, count, seed, size)
+        answer.values |= {"folder": str(out), "images": count}
+        answer.show(f"{count} pictures in {out}")
