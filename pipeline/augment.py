@@ -267,12 +267,13 @@ def load_guide(config: AugmentConfig) -> Guide | None:
     """The detector that guides, if any. Raises WeightsError, and InputError for a sampler that cannot be guided."""
     from models.detector import load_network
     from models.diffusion.guidance import Guide
+    from models.diffusion.schedulers import GUIDABLE
 
     if not config.detector_guidance:
         return None
-    if config.scheduler != "ddim":
+    if config.scheduler not in GUIDABLE:
         raise InputError(
-            f"augment.detector_guidance needs the scheduler ddim, got {config.scheduler}; set one of them: "
+            f"augment.detector_guidance needs the scheduler {' or '.join(GUIDABLE)}, got {config.scheduler}; set one of them: "
             "augment.scheduler=ddim, or augment.detector_guidance=0"
         )
     network, _ = load_network(config.guidance_weights)

@@ -148,14 +148,16 @@ class AugmentConfig(Section):
     )
     margin: float = Field(0.2, ge=0, description="space around the people, as a share of their extent")
     min_joints: int = Field(8, ge=1, description="people with fewer joints in a camera's image are left out of it")
-    scheduler: Literal["ddim", "ddpm", "dpm++", "euler"] = Field("ddim", description="sampler; ddpm wants hundreds of steps")
+    scheduler: Literal["ddim", "ddpm", "dpm++", "euler", "flow"] = Field(
+        "ddim", description="sampler; ddpm wants hundreds of steps, flow (and dpm++) is for models trained as rectified flows"
+    )
     steps: int = Field(20, ge=1, description="sampling steps")
     guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale")
     detector_guidance: float = Field(
         0.3,
         ge=0,
-        description="how strongly a detector draws people to their labels at every step (ddim alone; 0: not at all); the "
-        "image is decoded and differentiated each time, which takes time, and memory with large models",
+        description="how strongly a detector draws people to their labels at every step (ddim, euler and flow; 0: not at all); "
+        "the image is decoded and differentiated each time, which takes time, and memory with large models",
     )
     guidance_weights: str = Field("studio", description="the detector that guides; another one than checks the labels")
     prompts: tuple[str, ...] = Field(

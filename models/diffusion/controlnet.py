@@ -19,16 +19,8 @@ from models.diffusion.digest import folder_digest
 from models.diffusion.folder import check_pipeline, pipeline_variant
 from models.diffusion.guidance import Guided
 from models.diffusion.networks import quiet_libraries
-from models.weights import WeightsError
+from models.diffusion.schedulers import GUIDABLE, make_scheduler, sampler_name
 
-# Samplers by name: diffusers class and what it is told beside the folder's own scheduler settings. All but ddpm, which goes on
-# drawing from the image's own seed, are deterministic once the first noise is drawn.
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "euler": ("EulerDiscreteScheduler", {}),
-}
 SMALL_PARAMETERS = 100_000_000  # networks below this gain nothing from more threads
 DECODER_MAPS = 8  # feature maps of full size that an autoencoder's decoder holds at once, about
 
@@ -69,7 +61,7 @@ class Generator:
     ) -> Generated:
         """Pose maps RGB uint8 (B, H, W, 3), B prompts and B seeds -> images of the same size.
 
-        guided: a detector that draws people to their labels on the way, which needs the sampler ddim and square images.
+        guided: a detector that draws people to their labels on the way, which needs a sampler of GUIDABLE and square images.
 
         Each image has a random generator of its own, so it can be made again alone. An image whose latents are not finite is
         dropped and its seed named. Raises ValueError on shapes that do not fit.
@@ -95,11 +87,11 @@ class Generator:
             )
 
     def _check_guided(self, guided: Guided, conditions: NDArray[np.uint8]) -> None:
-        sampler, (height, width) = type(self.pipeline.scheduler).__name__, conditions.shape[1:3]
-        if sampler != "DDIMScheduler" or height != width or len(guided.labels_px) != len(conditions):
+        sampler, (height, width) = sampler_name(self.pipeline.scheduler), conditions.shape[1:3]
+        if sampler not in GUIDABLE or height != width or len(guided.labels_px) != len(conditions):
             raise ValueError(
-                "generate: guidance by the detector needs the sampler ddim, square images and labels for each, got "
-                f"{sampler}, {width}x{height} px and labels of {len(guided.labels_px)} for {len(conditions)} images"
+                f"generate: guidance by the detector needs the sampler {' or '.join(GUIDABLE)}, square images and labels for "
+                f"each, got {sampler}, {width}x{height} px and labels of {len(guided.labels_px)} for {len(conditions)} images"
             )
 
     def _latents(
@@ -159,8 +151,6 @@ def load_generator(folder: str | Path, device: str = "cpu", controlnet: str | Pa
     from diffusers import StableDiffusionControlNetPipeline
 
     folder, extra = Path(folder), Path(controlnet) if controlnet else None
-    if scheduler not in SCHEDULERS:
-        raise WeightsError(f"scheduler: expected one of {', '.join(SCHEDULERS)}, got {scheduler!r}")
     check_pipeline(folder, extra)
     settings: dict[str, Any] = {
         "local_files_only": True,
@@ -183,14 +173,6 @@ def load_generator(folder: str | Path, device: str = "cpu", controlnet: str | Pa
     digest = folder_digest(folder) if extra is None else folder_digest(folder) + folder_digest(extra)
     size_px = int(pipeline.unet.config.sample_size) * pipeline.vae_scale_factor
     return Generator(pipeline, folder.resolve().name, digest, size_px, device)
-
-
-def make_scheduler(name: str, config: Any) -> Any:
-    """A sampler by name that keeps the noise schedule and the prediction type the networks were trained with."""
-    import diffusers
-
-    kind, told = SCHEDULERS[name]
-    return getattr(diffusers, kind).from_config(config, **told)
 
 
 def chunk_size(pipeline: Any, shape_hw: tuple[int, ...], device: str) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from models.detector_data import SIGMA_MAX, gaussian_maps
+from models.diffusion.schedulers import noise_levels
 from models.hourglass import STEM_STRIDE, StackedHourglass
 
 JOINT_WEIGHT = 9.0  # extra weight of the error on a Gaussian: a joint's own pixels are few
@@ -58,7 +59,7 @@ class Guided:
 
 @dataclass
 class DetectorGuidance:
-    """Called by a pipeline after every step of DDIM, for one batch. targets: (B, J, h, w) heatmaps of its labels."""
+    """Called by a pipeline after every step of a GUIDABLE sampler, for one batch. targets: (B, J, h, w) of its labels."""
 
     guide: Guide
     targets: Tensor
@@ -66,11 +67,10 @@ class DetectorGuidance:
 
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The latents (B, c, h, w) after a step, moved."""
-        latents = tensors["latents"]
-        if self._before is not None and step < self.guide.until * len(pipeline.scheduler.timesteps):
-            share_before, share_after = _shares(pipeline.scheduler, step)
-            x0 = one_step_x0(self._before, latents, share_before, share_after)
-            latents = latents + share_after**0.5 * self.shift(pipeline.vae, x0)
+        latents, times = tensors["latents"], pipeline.scheduler.timesteps
+        if self._before is not None and int((times == timestep).nonzero()[0]) < self.guide.until * len(times):
+            before, after = noise_levels(pipeline.scheduler, timestep)
+            latents = latents + after[0] * self.shift(pipeline.vae, one_step_x0(self._before, latents, before, after))
         self._before = latents
         return {"latents": latents}
 
@@ -92,18 +92,10 @@ class DetectorGuidance:
         return ((heatmaps - target).square() * (1 + JOINT_WEIGHT * target)).mean((1, 2, 3)).sum()
 
 
-def _shares(scheduler: Any, step: int) -> tuple[float, float]:
-    """alpha^2 of the latents before and after a step of a DDIM scheduler."""
-    times, shares = scheduler.timesteps, scheduler.alphas_cumprod
-    following = shares[int(times[step + 1])] if step + 1 < len(times) else scheduler.final_alpha_cumprod
-    return float(shares[int(times[step])]), float(following)
-
-
-def one_step_x0(before: Tensor, after: Tensor, share_before: float, share_after: float) -> Tensor:
-    """The x0 that a deterministic DDIM step went towards, from the latents before and after it and their alpha^2.
+def one_step_x0(before: Tensor, after: Tensor, level: tuple[float, float], level_after: tuple[float, float]) -> Tensor:
+    """The x0 that a deterministic step went towards, from the latents before and after it and (alpha, sigma) of both.
 
     before = a x0 + s noise and after = a' x0 + s' noise share x0 and noise (Song et al. 2021, equation 12).
     """
-    a, s = share_before**0.5, (1 - share_before) ** 0.5
-    a_next, s_next = share_after**0.5, (1 - share_after) ** 0.5
+    (a, s), (a_next, s_next) = level, level_after
     return (s_next * before - s * after) / (a * s_next - a_next * s)

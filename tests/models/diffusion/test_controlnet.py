@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.diffusion.controlnet import SCHEDULERS, Generator, load_generator
+from models.diffusion.controlnet import Generator, load_generator
+from models.diffusion.objectives import Objective
+from models.diffusion.schedulers import SCHEDULERS
 from models.weights import WeightsError, weights_folder
 from tests.models.diffusion.tiny import make_tiny_pipeline
 
@@ -51,10 +53,10 @@ def test_seed_pose_map_and_prompt_each_change_the_image(generator: Generator) ->
     assert (one(maps(1), PROMPTS[1], 1) != first).any()
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_every_scheduler_keeps_the_trained_noise_schedule(folder: Path, scheduler: str) -> None:
-    loaded = load_generator(folder, scheduler=scheduler)
-    assert loaded.pipeline.scheduler.config.prediction_type == "v_prediction"
+@pytest.mark.parametrize(("objective", "scheduler"), [(o, name) for name, (_, _, able) in SCHEDULERS.items() for o in able])
+def test_every_scheduler_keeps_what_was_trained(tmp_path: Path, objective: str, scheduler: str) -> None:
+    loaded = load_generator(make_tiny_pipeline(tmp_path / "tiny", objective=objective), scheduler=scheduler)
+    assert Objective.of(loaded.pipeline.scheduler).name == objective
     made = loaded.generate(maps(1), PROMPTS[:1], SEEDS[:1], steps=4)
     assert made.dropped_seeds == ()
     assert made.images.std() > 0

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from models.detector import load_network
 from models.diffusion.controlnet import Generator, load_generator
 from models.diffusion.guidance import Guide, one_step_x0
+from models.diffusion.objectives import make_noise_schedule
+from models.diffusion.schedulers import GUIDABLE, make_scheduler, noise_levels
 from models.hourglass import HourglassConfig
 from tests.models.diffusion.tiny import make_tiny_pipeline
 
@@ -50,18 +52,19 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     return load_generator(make_tiny_pipeline(tmp_path_factory.mktemp("pipelines") / "tiny"))
 
 
-def test_a_ddim_step_tells_where_it_went() -> None:
-    from diffusers import DDIMScheduler
-
-    scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
+@pytest.mark.parametrize("name", GUIDABLE)
+def test_a_step_tells_where_it_went(name: str) -> None:
+    config = make_noise_schedule("flow" if name == "flow" else "epsilon").config
+    scheduler = make_scheduler(name, config)
     scheduler.set_timesteps(10)
     draw = torch.Generator().manual_seed(0)
-    before, noise = torch.randn(2, 1, 4, 8, 8, generator=draw)
-    t, then = scheduler.timesteps[3:5]
-    step = scheduler.step(noise, int(t), before)
-    shares = scheduler.alphas_cumprod
-    x0 = one_step_x0(before, step.prev_sample, float(shares[t]), float(shares[then]))
-    torch.testing.assert_close(x0, step.pred_original_sample, rtol=1e-3, atol=1e-3)
+    x0, noise = torch.randn(2, 1, 4, 8, 8, generator=draw)
+    t = scheduler.timesteps[3]
+    (alpha, sigma), after = noise_levels(scheduler, t)
+    before = alpha * x0 + sigma * noise
+    stepped = scheduler.step(noise - x0 if name == "flow" else noise, t, before).prev_sample
+    torch.testing.assert_close(stepped, after[0] * x0 + after[1] * noise, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(one_step_x0(before, stepped, (alpha, sigma), after), x0, rtol=1e-3, atol=1e-3)
 
 
 def test_targets_stand_at_the_labels_of_each_image_and_nowhere_else() -> None:
@@ -84,7 +87,10 @@ def test_the_shift_makes_what_the_detector_sees_fit_the_labels_better() -> None:
     assert change[40, 20] > change.mean() + 3 * change.std()  # brighter where somebody should stand
 
 
-def test_images_are_guided_each_by_its_own_labels(generator: Generator) -> None:
+@pytest.mark.parametrize("sampler", GUIDABLE)
+def test_images_are_guided_each_by_its_own_labels(tmp_path: Path, sampler: str) -> None:
+    objective = "flow" if sampler == "flow" else "v"
+    generator = load_generator(make_tiny_pipeline(tmp_path / "tiny", objective=objective), scheduler=sampler)
     maps = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     labels = [standing_at(8, 8), standing_at(24, 24)]
     prompts, seeds = ["a person"] * 2, [1, 2]
@@ -101,9 +107,9 @@ def test_what_cannot_be_guided_is_refused(generator: Generator, tmp_path: Path) 
     maps = np.zeros((1, 32, 32, 3), np.uint8)
     with pytest.raises(ValueError, match="labels of 2 for 1 images"):
         generator.generate(maps, [""], [1], guided=guide().aimed_at([standing_at(1, 1)] * 2))
-    euler = load_generator(make_tiny_pipeline(tmp_path / "tiny"), scheduler="euler")
-    with pytest.raises(ValueError, match="needs the sampler ddim.*EulerDiscreteScheduler"):
-        euler.generate(maps, [""], [1], guided=guide().aimed_at([standing_at(1, 1)]))
+    solver = load_generator(make_tiny_pipeline(tmp_path / "tiny"), scheduler="dpm++")
+    with pytest.raises(ValueError, match=r"needs the sampler ddim or euler or flow.*got dpm\+\+"):
+        solver.generate(maps, [""], [1], guided=guide().aimed_at([standing_at(1, 1)]))
 
 
 def test_the_shipped_detector_can_guide() -> None:

@@ -22,12 +22,12 @@ TINY = GeneratorShape(
 CAPTIONS = ("a person in a red top, even light", "two people in a blue top, dim light")
 
 
-def make_tiny_pipeline(folder: Path, seed: int = 0, half: bool = False) -> Path:
+def make_tiny_pipeline(folder: Path, seed: int = 0, half: bool = False, objective: str = "v") -> Path:
     """Write a random Stable Diffusion + ControlNet folder of 32 px images; the ControlNet's zero convolutions are filled."""
     tokenizer = build_tokenizer(CAPTIONS, TINY.max_tokens)
     networks = build_networks(TINY, tokenizer, seed)
     control, draw = networks.controlnet, torch.Generator().manual_seed(seed)
     for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block, control.controlnet_cond_embedding.conv_out):
         layer.weight.data.normal_(0, 0.5, generator=draw)
-    save_pipeline(networks, tokenizer, folder, half)
+    save_pipeline(networks, tokenizer, folder, half, objective)
     return folder
