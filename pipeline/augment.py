@@ -248,7 +248,7 @@ def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, 
     from models.diffusion.controlnet import load_generator
     from models.weights import WeightsError
 
-    control = resolve(store.root, config.controlnet) if config.controlnet else ""
+    control = [resolve(store.root, config.controlnet)] if config.controlnet else []
     try:
         generator = load_generator(generator_folder(store, config), config.device, control, config.scheduler)
         detector = load_detector(config.weights, config.device, flip=True, size_px=config.check_size_px)

@@ -37,7 +37,7 @@ def load_base(folder: Path, controlnet: Path | None = None) -> Base:
     import diffusers
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    check_pipeline(folder, controlnet, needs_controlnet=False)
+    check_pipeline(folder, [controlnet] if controlnet else [], needs_controlnet=False)
     told: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "variant": pipeline_variant(folder)}
     with quiet_libraries():
         unet: Any = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet", **told).float()
@@ -54,13 +54,18 @@ def load_base(folder: Path, controlnet: Path | None = None) -> Base:
 
 
 def load_controlnet(folder: Path, **told: Any) -> Any:
-    """A ControlNet of a folder of its own, in half precision where it has no other. Raises WeightsError for no such folder."""
-    from diffusers import ControlNetModel
+    """A ControlNet, or a union of several, of a folder of its own, in half precision where it has no other.
+
+    Raises WeightsError for a folder that is not whole.
+    """
+    import diffusers
 
     check_part(folder)
+    union = json.loads((folder / "config.json").read_text()).get("_class_name") == "ControlNetUnionModel"
+    kind: Any = diffusers.ControlNetUnionModel if union else diffusers.ControlNetModel
     names = [file.name for file in folder.glob("*.safetensors")]
     variant = "fp16" if all(".fp16" in name for name in names) else None
-    return ControlNetModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, variant=variant, **told)
+    return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, variant=variant, **told)
 
 
 def _scheduler(folder: Path) -> Any:

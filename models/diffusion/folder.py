@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,26 @@ CONFIG_FILES = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_co
 _MAX_HEADER_BYTES = 100 << 20  # the format's own limit
 
 
-def check_pipeline(folder: Path, controlnet: Path | None = None, needs_controlnet: bool = True) -> None:
+def check_pipeline(folder: Path, controlnets: Sequence[Path] = (), needs_controlnet: bool = True) -> None:
     """Raises WeightsError naming the file that is missing, unfinished or of another layout.
 
-    controlnet: a folder of its own, for pipelines that bring none, or whose own is not wanted.
+    controlnets: folders of their own, for pipelines that bring none, or whose own is not wanted.
     """
     index = _read_json(_model_index(folder))
-    for part in WEIGHT_PARTS:
+    second = [f"{part}_2" for part in ("text_encoder", "tokenizer") if f"{part}_2" in index]  # XL
+    for part in (*WEIGHT_PARTS, *second[:1]):
         check_part(folder / part)
-    for part, name in CONFIG_FILES.items():
+    for part, name in [*CONFIG_FILES.items(), *((part, CONFIG_FILES["tokenizer"]) for part in second[1:])]:
         if not (folder / part / name).is_file():
             raise WeightsError(f"{folder / part / name}: missing; {part} of the pipeline is not whole, fetch it again")
-    if controlnet is None and not needs_controlnet:
-        return
-    if controlnet is None and not isinstance(index.get("controlnet"), list):
+    if not controlnets and needs_controlnet and not isinstance(index.get("controlnet"), list):
         raise WeightsError(
             f"{folder}: a {index.get('_class_name')} without a ControlNet; name the folder of one too (its config.json says "
             "_class_name ControlNetModel)"
         )
-    control = folder / "controlnet" if controlnet is None else controlnet
-    check_part(control)
-    _check_base(folder / "unet" / "config.json", control / "config.json")
+    for control in controlnets or ([folder / "controlnet"] if needs_controlnet else []):
+        check_part(control)
+        _check_base(folder / "unet" / "config.json", control / "config.json")
 
 
 def check_part(folder: Path) -> None:

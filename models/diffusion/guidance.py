@@ -46,11 +46,11 @@ class Guided:
     guide: Guide
     labels_px: Sequence[NDArray[np.float64]]
 
-    def callback(self, part: slice, image_px: int) -> DetectorGuidance:
-        """What the pipeline calls after every step of a part of the images, of side image_px."""
+    def callback(self, image_px: int) -> DetectorGuidance:
+        """What the pipeline calls after every step of images of side image_px."""
         side = self.guide.size_px // STEM_STRIDE
         maps = []
-        for labels_px in self.labels_px[part]:
+        for labels_px in self.labels_px:
             xy = (np.asarray(labels_px, np.float32) + 0.5) * (side / image_px) - 0.5
             labelled = np.isfinite(xy).all(-1)
             maps.append(gaussian_maps(np.nan_to_num(xy), labelled, np.full(len(xy), SIGMA_MAX, np.float32), (side, side)))

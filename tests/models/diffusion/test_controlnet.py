@@ -7,6 +7,7 @@ import pytest
 
 from models.diffusion.controlnet import Generator, load_generator
 from models.diffusion.objectives import Objective
+from models.diffusion.order import Order
 from models.diffusion.schedulers import SCHEDULERS
 from models.weights import WeightsError, weights_folder
 from tests.models.diffusion.tiny import make_tiny_pipeline
@@ -66,9 +67,9 @@ def test_an_image_with_nan_latents_is_dropped_and_its_seed_named(folder: Path, m
     loaded = load_generator(folder)
     sample = loaded._latents
 
-    def spoilt(conditions: np.ndarray, prompts: list[str], seeds: list[int], part: slice, *rest: object) -> object:
-        latents = sample(conditions, prompts, seeds, part, *rest)  # type: ignore[arg-type]
-        return latents * float("nan") if seeds[part][0] == SEEDS[1] else latents
+    def spoilt(order: Order, *rest: object) -> object:
+        latents = sample(order, *rest)  # type: ignore[arg-type]
+        return latents * float("nan") if order.seeds[0] == SEEDS[1] else latents
 
     monkeypatch.setattr(Generator, "_latents", lambda self, *args: spoilt(*args))
     made = loaded.generate(maps(), PROMPTS, SEEDS, steps=1)
@@ -99,7 +100,7 @@ def test_a_full_memory_halves_the_batch_and_gives_the_same_images(folder: Path, 
 def test_shapes_that_do_not_fit_are_refused_with_the_stride(generator: Generator) -> None:
     with pytest.raises(ValueError, match="multiples of 4 px"):
         generator.generate(np.zeros((1, 30, 32, 3), np.uint8), ["a"], [0])
-    with pytest.raises(ValueError, match="1 pose maps, 2 prompts and 1 seeds"):
+    with pytest.raises(ValueError, match="1 conditions, 2 prompts and 1 seeds"):
         generator.generate(maps(1), ["a", "b"], [0])
     with pytest.raises(ValueError, match="uint8"):
         generator.generate(maps(1).astype(float), ["a"], [0])  # type: ignore[arg-type]
@@ -119,7 +120,7 @@ def test_a_controlnet_may_stand_in_a_folder_of_its_own(folder: Path, broken: Pat
     (broken / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionPipeline"}))
     with pytest.raises(WeightsError, match="without a ControlNet"):
         load_generator(broken)
-    made = load_generator(broken, controlnet=control).generate(maps(1), PROMPTS[:1], SEEDS[:1], steps=2)
+    made = load_generator(broken, controlnets=[control]).generate(maps(1), PROMPTS[:1], SEEDS[:1], steps=2)
     assert (made.images == generator.generate(maps(1), PROMPTS[:1], SEEDS[:1], steps=2).images).all()
 
 

@@ -69,16 +69,16 @@ def test_a_step_tells_where_it_went(name: str) -> None:
 
 def test_targets_stand_at_the_labels_of_each_image_and_nowhere_else() -> None:
     two = [standing_at(10, 20), np.concatenate([standing_at(40, 8), np.full((1, 17, 2), np.nan)])]
-    targets = guide().aimed_at(two).callback(slice(None), 64).targets
+    targets = guide().aimed_at(two).callback(64).targets
     assert targets.shape == (2, 17, 16, 16)
     peaks = targets[:, 0].flatten(1).argmax(1)
     assert [(int(p) % 16, int(p) // 16) for p in peaks] == [(2, 5), (10, 2)]  # (x + .5) / 4 - .5
     assert float(targets[1].sum()) == pytest.approx(17 * 2 * np.pi * 1.5**2, rel=0.1)
-    assert torch.equal(guide().aimed_at([np.zeros((0, 17, 2))]).callback(slice(None), 64).targets, torch.zeros(1, 17, 16, 16))
+    assert torch.equal(guide().aimed_at([np.zeros((0, 17, 2))]).callback(64).targets, torch.zeros(1, 17, 16, 16))
 
 
 def test_the_shift_makes_what_the_detector_sees_fit_the_labels_better() -> None:
-    guidance = guide(0.2).aimed_at([standing_at(20, 40)]).callback(slice(None), 64)
+    guidance = guide(0.2).aimed_at([standing_at(20, 40)]).callback(64)
     x0 = torch.zeros(1, 3, 64, 64) + 0.1 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     moved = x0 + guidance.shift(Pixels(), x0)
     assert guidance.heatmap_error(moved) < guidance.heatmap_error(x0)
@@ -114,6 +114,6 @@ def test_what_cannot_be_guided_is_refused(generator: Generator, tmp_path: Path) 
 
 def test_the_shipped_detector_can_guide() -> None:
     network = load_network("studio")[0].eval().requires_grad_(False)
-    guidance = Guide(network, 0.1).aimed_at([standing_at(32, 32)]).callback(slice(None), 64)
+    guidance = Guide(network, 0.1).aimed_at([standing_at(32, 32)]).callback(64)
     shift = guidance.shift(Pixels(), torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5)
     assert torch.isfinite(shift).all() and float(shift.abs().max()) > 0

@@ -102,7 +102,7 @@ def test_a_controlnet_is_trained_beside_a_pipeline_that_stays_as_it_is(tmp_path:
     networks.controlnet.half().save_pretrained(tmp_path / "trained")
     again = load_base(folder, tmp_path / "trained")
     assert again.digest.startswith(base.digest) and again.digest != base.digest
-    loaded = load_generator(folder, controlnet=tmp_path / "trained")
+    loaded = load_generator(folder, controlnets=[tmp_path / "trained"])
     assert loaded.generate(squares(1).pose_maps, ["a person"], [0], steps=2).images.shape == (1, 32, 32, 3)
 
 
