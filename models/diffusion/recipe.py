@@ -63,6 +63,7 @@ def load_pipeline(
     Raises WeightsError naming the file that is missing, half there, of another layout or of another base.
     """
     import diffusers
+    from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 
     if form not in FORMS:
         raise WeightsError(f"form: expected one of {', '.join(FORMS)}, got {form!r}")
@@ -74,7 +75,7 @@ def load_pipeline(
     settings: dict[str, Any] = {"dtype": torch.float32 if device == "cpu" else torch.float16, "local_files_only": True}
     loaded = [load_controlnet(folder, dtype=settings["dtype"]) for folder in controlnets]
     if loaded:
-        settings["controlnet"] = loaded[0] if len(loaded) == 1 else loaded
+        settings["controlnet"] = loaded[0] if len(loaded) == 1 else MultiControlNetModel(loaded)
     kind = getattr(diffusers, pipeline_class(model, controlnets, form))
     pipeline = _from_file(kind, model, settings) if single else _from_folder(kind, model, settings)
     _add_loras(pipeline, loras)
