@@ -2,101 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.camera import Camera
-from calibration.rig import Rig
-from models.diffusion.digest import folder_digest
-from models.shipped import weights_folder, weights_path
-from pipeline.captions import fill_template
+from pipeline.augment_load import FORMS, load, pictures_of, told_of
+from pipeline.augment_plan import Request, draw_conditions, paint_mask, plan
+from pipeline.augment_scene import Scene, composed
 from pipeline.clip_rig import clip_rig
-from pipeline.conditions import pose_map, square_around
 from pipeline.config import AugmentConfig, DetectConfig
+from pipeline.consistency import retriangulated_mm, view_reasons
 from pipeline.detect import FindsPeople, keep_good
-from pipeline.errors import InputError
-from pipeline.fidelity import Gates, LabelCheck, check_labels
+from pipeline.fidelity import Gates, LabelCheck, background_reasons, check_labels
 from pipeline.progress import progress
-from pipeline.samples import derive_seed, encode_png, generated_id, keep_accepted, project_labels, sample_id, sample_rows
-from pipeline.session import resolve
+from pipeline.samples import encode_png, generated_id, keep_accepted, sample_rows
 from pipeline.store import Ref, Store
 from pipeline.tables import SAMPLES, frames_of, read_rows, skeletons3d_from_rows, write_rows
-from pipeline.types import Array, Artefact, Poses2D, Sample, Skeletons3D
+from pipeline.types import Array, Artefact, Poses2D, Sample
 
 if TYPE_CHECKING:
     from models.diffusion.controlnet import Generator
     from models.diffusion.guidance import Guide
 
-VERSION = "2"
+VERSION = "3"
 
-SHIPPED = "studio-diffusion"  # below data/weights
 BATCH = 8  # images asked of the generator at once; it cuts them further by the memory there is
 
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
-    """One image to be made: whose pose, seen from where, with the labels (P, J, 2) in its own pixels, NaN where none."""
+class Drawn:
+    """An image that was made, what was captured in its place where that is kept, and what the label check says of it."""
 
-    parent: str
-    clip: str
-    camera: str
-    t_ns: int
-    variant: int
-    xy_px: Array
-    xyz_m: Array
-    condition: Image
-    prompt: str
-    seed: int
-
-
-def plan(
-    skeletons: Sequence[Skeletons3D], rig: Rig, filmed: Mapping[str, set[int]], owner: tuple[str, str], config: AugmentConfig
-) -> Iterator[Request]:
-    """The images to make from accepted skeletons. filmed: camera -> t_ns it has a frame at; owner: names of session and clip.
-
-    Seeds and prompts follow from names and numbers alone. All cameras of an instant and variant share a prompt.
-    """
-    for instant in skeletons[:: config.every]:
-        for variant in range(config.variants):
-            for camera in rig.cameras:
-                if instant.t_ns in filmed.get(camera.name, set()):
-                    yield from _request(instant, camera, variant, owner, config)
-
-
-def _request(
-    instant: Skeletons3D, camera: Camera, variant: int, owner: tuple[str, str], config: AugmentConfig
-) -> Iterator[Request]:
-    """One request, or none where the camera sees too little of everybody."""
-    xy_px, visible = project_labels(camera, instant.xyz_m)
-    seen = (visible > 0).sum(1) >= config.min_joints
-    crop = square_around(xy_px[seen], config.size_px, config.margin)
-    if crop is None:
-        return
-    xyz_m, labels_px = instant.xyz_m[seen], crop.to_crop(xy_px[seen])
-    depth_m = camera.cam_from_world.apply(xyz_m)[..., 2]
-    draw = np.random.default_rng(derive_seed("prompt", *owner, instant.t_ns, variant, config.seed))
-    template = config.prompts[variant % len(config.prompts)]
-    yield Request(
-        parent=sample_id(owner[1], camera.name, instant.t_ns),
-        clip=owner[1],
-        camera=camera.name,
-        t_ns=instant.t_ns,
-        variant=variant,
-        xy_px=labels_px,
-        xyz_m=xyz_m,
-        condition=pose_map(labels_px, (config.size_px, config.size_px), depth_m),
-        prompt=fill_template(template, config.attributes, int(seen.sum()), draw),
-        seed=derive_seed(*owner, instant.t_ns, camera.name, variant, config.seed),
-    )
+    request: Request
+    image: Image
+    check: LabelCheck
 
 
 def augment(
@@ -106,27 +52,81 @@ def augment(
     config: AugmentConfig,
     advance: Callable[[int], None] = lambda n: None,
     guide: Guide | None = None,
+    scene: Scene | None = None,
+    pictures: Sequence[Image] = (),
 ) -> Iterator[Sample]:
     """Make the images, guided by a detector where one is given, find the people in them again, and give each its verdict.
 
-    Images with NaN latents are left out.
+    Requests come in the order of time, the views of an instant together. scene: what was filmed, for the modes that keep some
+    of it; pictures: of the people that an IP-Adapter shows. Images with NaN latents are left out.
     """
-    for begin in range(0, len(requests), BATCH):
-        batch = requests[begin : begin + BATCH]
-        made = generator.generate(
-            np.stack([request.condition for request in batch]),
-            [request.prompt for request in batch],
-            [request.seed for request in batch],
-            config.negative_prompt,
-            config.steps,
-            config.guidance_scale,
-            None if guide is None else guide.aimed_at([request.xy_px for request in batch]),
-        )
-        for number, image in zip(made.index, made.images, strict=True):
-            request = batch[int(number)]
-            check = check_image(request.xy_px, image, detector, config)
-            yield _sample(request, image, check, f"{generator.name}@{generator.digest[:16]}")
+    for batch in _batches(requests):
+        drawn = list(_draw(batch, generator, detector, config, guide, scene, pictures))
+        for _, views in groupby(drawn, lambda one: one.request.instant):
+            for one in agreeing(list(views), config.max_mpjpe_mm):
+                yield _sample(one, f"{generator.name}@{generator.digest[:16]}")
         advance(len(batch))
+
+
+def _batches(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """Whole instants, joined until there are BATCH requests or more."""
+    batch: list[Request] = []
+    for _, views in groupby(requests, lambda request: request.instant):
+        batch += views
+        if len(batch) >= BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _draw(
+    batch: Sequence[Request],
+    generator: Generator,
+    detector: FindsPeople,
+    config: AugmentConfig,
+    guide: Guide | None,
+    scene: Scene | None,
+    pictures: Sequence[Image],
+) -> Iterator[Drawn]:
+    from models.diffusion.controlnet import Captured, Shared
+
+    form, strength = FORMS[config.mode]
+    images = [scene.image(request) for request in batch] if scene and form != "text" else []
+    masks = [paint_mask(request, config.mask_margin) for request in batch] if form == "inpaint" else []
+    begin = Captured(np.stack(images), np.stack(masks) if masks else None, strength or config.strength) if images else None
+    picked = tuple(request.variant % max(1, len(pictures)) for request in batch)
+    made = generator.generate(
+        np.stack([draw_conditions(r, config.conditions, _around_m(scene, r, config)) for r in batch]),
+        [request.prompt for request in batch],
+        [request.seed for request in batch],
+        config.negative_prompt,
+        config.steps,
+        config.guidance_scale,
+        None if guide is None else guide.aimed_at([request.xy_px for request in batch]),
+        begin,
+        Shared(tuple(r.shared_seed for r in batch), config.shared_noise, pictures or None, picked),
+    )
+    for number, image in zip(made.index, made.images, strict=True):
+        request = batch[int(number)]
+        whole = composed(images[number], image, masks[number]) if masks else image
+        check = check_image(request.xy_px, whole, detector, config)
+        if masks:
+            check = check.but(background_reasons(whole, images[number], masks[number], config.max_background_change))
+        yield Drawn(request, whole, check)
+
+
+def _around_m(scene: Scene | None, request: Request, config: AugmentConfig) -> Array | None:
+    return scene.around_m(request) if scene and "depth" in config.conditions else None
+
+
+def agreeing(views: Sequence[Drawn], allowed_mm: float) -> Iterator[Drawn]:
+    """The views of one instant, those rejected whose people do not stand where the other accepted views have them."""
+    good = [one for one in views if one.check.accepted]
+    errors_mm = retriangulated_mm([one.request for one in good], [one.check.matched_px for one in good]) if good else {}
+    for one in views:
+        reasons = view_reasons(one.request, errors_mm, allowed_mm) if one.check.accepted else []
+        yield replace(one, check=one.check.but(reasons))
 
 
 def check_image(labels_px: Array, image: Image, detector: FindsPeople, config: AugmentConfig) -> LabelCheck:
@@ -147,12 +147,13 @@ def find_again(detector: FindsPeople, image: Image, config: AugmentConfig) -> Po
     return keep_good(Poses2D("", 0, xy_px, score, tag), rules)
 
 
-def _sample(request: Request, image: Image, check: LabelCheck, generator: str) -> Sample:
+def _sample(drawn: Drawn, generator: str) -> Sample:
+    request, check, image = drawn.request, drawn.check, drawn.image
     labelled = np.isfinite(request.xy_px).all(-1)
     return Sample(
         id=generated_id(request.parent, request.variant),
         clip=request.clip,
-        camera=request.camera,
+        camera=request.camera.name,
         t_ns=request.t_ns,
         image=encode_png(image),
         size_wh=(image.shape[1], image.shape[0]),
@@ -173,15 +174,16 @@ def _sample(request: Request, image: Image, check: LabelCheck, generator: str) -
 
 def run(store: Store, ref: Ref, config: AugmentConfig) -> Artefact:
     """Augment one clip; SAMPLES rows. Raises InputError when the generator or the detector cannot be loaded."""
-    slot = store.slot("augment", VERSION, config, ref, given=_told(store, config))
+    slot = store.slot("augment", VERSION, config, ref, given=told_of(store, config))
     if done := slot.done():
         return done
     requests, reason = _requests(store, ref, config)
     samples: list[Sample] = []
     if requests:
-        generator, detector, guide = _load(store, config)
+        generator, detector, guide = load(store, config)
+        scene = Scene(store, ref, clip_rig(ref, store.session.clip(ref.clip).sources), requests)
         with progress(f"augment {ref.clip}", len(requests), "images") as advance:
-            samples = list(augment(requests, generator, detector, config, advance, guide))
+            samples = list(augment(requests, generator, detector, config, advance, guide, scene, pictures_of(store, config)))
     figures = {"reason": reason} if reason else summarise(requests, samples)
     return slot.commit(lambda path: write_rows(path, sample_rows(samples), SAMPLES), len(samples), figures)
 
@@ -220,61 +222,8 @@ def summarise(requests: Sequence[Request], samples: Iterable[Sample]) -> dict[st
 
 
 def _kind(reason: str) -> str:
-    words = {"found": "number of people", "OKS": "OKS", "swapped": "left and right swapped", "drifted": "joint drifted"}
+    words = {
+        "found": "number of people", "OKS": "OKS", "swapped": "left and right swapped", "drifted": "joint drifted",
+        "background": "background changed", "views": "views disagree",
+    }  # fmt: skip
     return next((kind for word, kind in words.items() if word in reason.split()), reason)
-
-
-def generator_folder(store: Store, config: AugmentConfig) -> Path:
-    """The folder that config.model names, relative to the session, or the shipped one."""
-    return resolve(store.root, config.model) if config.model else weights_folder() / SHIPPED
-
-
-def _told(store: Store, config: AugmentConfig) -> dict[str, Any]:
-    """What decides the result beside the config: session name, generator and checking detector. Nothing when turned off."""
-    if not config.enabled:
-        return {}
-    folders = [generator_folder(store, config)] + ([resolve(store.root, config.controlnet)] if config.controlnet else [])
-    guides = [config.guidance_weights] if config.detector_guidance else []
-    detectors = [weights_path(name) for name in (config.weights, *guides)]
-    return {
-        "session": store.session.name,
-        "generator": [folder_digest(folder) if folder.is_dir() else "" for folder in folders],
-        "detector": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in detectors],
-    }
-
-
-def _load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, Guide | None]:
-    from models.detector import load_detector
-    from models.diffusion.controlnet import load_generator
-    from models.weights import WeightsError
-
-    control = [resolve(store.root, config.controlnet)] if config.controlnet else []
-    try:
-        generator = load_generator(generator_folder(store, config), config.device, control, config.scheduler)
-        detector = load_detector(config.weights, config.device, flip=True, size_px=config.check_size_px)
-        guide = load_guide(config)
-    except WeightsError as error:
-        raise InputError(f"{error}. To go on without generated images: --set augment.enabled=false") from error
-    if config.size_px % generator.stride_px:
-        raise InputError(
-            f"augment.size_px: {generator.name} makes images whose sides are multiples of {generator.stride_px} px (it was "
-            f"trained at {generator.size_px}), got {config.size_px}"
-        )
-    return generator, detector, guide
-
-
-def load_guide(config: AugmentConfig) -> Guide | None:
-    """The detector that guides, if any. Raises WeightsError, and InputError for a sampler that cannot be guided."""
-    from models.detector import load_network
-    from models.diffusion.guidance import Guide
-    from models.diffusion.schedulers import GUIDABLE
-
-    if not config.detector_guidance:
-        return None
-    if config.scheduler not in GUIDABLE:
-        raise InputError(
-            f"augment.detector_guidance needs the scheduler {' or '.join(GUIDABLE)}, got {config.scheduler}; set one of them: "
-            "augment.scheduler=ddim, or augment.detector_guidance=0"
-        )
-    network, _ = load_network(config.guidance_weights)
-    return Guide(network.to(config.device).eval().requires_grad_(False), config.detector_guidance)

@@ -8,17 +8,12 @@ from importlib import resources
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import Field, PositiveFloat, ValidationError
 
+from pipeline.config_augment import AugmentConfig
+from pipeline.config_section import Section
 from pipeline.errors import InputError
 from pipeline.session import Session
-
-
-class Section(BaseModel):
-    """Settings of one stage: immutable, unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 SectionT = TypeVar("SectionT", bound=Section)
 
@@ -131,63 +126,6 @@ class AuditConfig(Section):
     )
     min_views: float = Field(
         2.5, ge=2, description="views a skeleton's joints need on average; where two cameras film, two are enough"
-    )
-
-
-class AugmentConfig(Section):
-    """Synthesising new images under the same poses."""
-
-    enabled: bool = Field(True, description="make generated images at all")
-    model: str = Field("", description="folder of a diffusers ControlNet pipeline; empty: the shipped studio-diffusion")
-    controlnet: str = Field("", description="folder of a ControlNet, for a pipeline that brings none")
-    device: str = Field("cpu", description="where to generate: cpu, cuda, cuda:1, ...")
-    every: int = Field(30, ge=1, description="one in so many of the instants with accepted skeletons is generated")
-    variants: int = Field(1, ge=1, description="images per captured image")
-    size_px: int = Field(
-        64, ge=32, multiple_of=8, description="side of a generated image, in px: what the model was trained at"
-    )
-    margin: float = Field(0.2, ge=0, description="space around the people, as a share of their extent")
-    min_joints: int = Field(8, ge=1, description="people with fewer joints in a camera's image are left out of it")
-    scheduler: Literal["ddim", "ddpm", "dpm++", "euler", "flow"] = Field(
-        "ddim", description="sampler; ddpm wants hundreds of steps, flow (and dpm++) is for models trained as rectified flows"
-    )
-    steps: int = Field(20, ge=1, description="sampling steps")
-    guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale")
-    detector_guidance: float = Field(
-        0.3,
-        ge=0,
-        description="how strongly a detector draws people to their labels at every step (ddim, euler and flow; 0: not at all); "
-        "the image is decoded and differentiated each time, which takes time, and memory with large models",
-    )
-    guidance_weights: str = Field("studio", description="the detector that guides; another one than checks the labels")
-    prompts: tuple[str, ...] = Field(
-        ("{people} in a {top} top and {bottoms} trousers, {light}, {place}",),
-        min_length=1,
-        description="prompt templates; {people} says how many, every other field is drawn from attributes",
-    )
-    attributes: dict[str, tuple[str, ...]] = Field(
-        {
-            "top": ("blue", "brown", "black", "grey", "white"),
-            "bottoms": ("blue", "brown", "black", "grey"),
-            "light": ("dim light", "even light", "bright light"),
-            "place": ("grey background", "black background", "white background"),
-        },
-        description="words for the fields of the prompt templates; these are what the shipped generator was taught",
-    )
-    negative_prompt: str = Field("", description="what the image should not show")
-    seed: int = Field(0, ge=0, description="base of every seed")
-    weights: str = Field("default", description="detector that checks the labels: shipped weights, or a .safetensors file")
-    check_size_px: int | None = Field(
-        None, ge=64, description="side at which a generated image is given to the detector, in px; null: as the weights say"
-    )
-    check_min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as not found again")
-    min_oks: float = Field(0.5, ge=0, le=1, description="least OKS between re-detected people and their labels")
-    swap_margin: float = Field(
-        0.05, ge=0, le=1, description="a person counts as swapped when its mirrored OKS is so much higher"
-    )
-    max_drift: float = Field(0.15, gt=0, description="a joint found again may lie off by this share of the person's extent")
-    drift_min_score: float = Field(
-        0.6, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"
     )
 
 

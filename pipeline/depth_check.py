@@ -58,6 +58,11 @@ class DepthMaps:
             in_air = away[away < -allowed_m]
             yield Floating("-".join(pair), len(away), len(in_air), float(-np.median(in_air)) if len(in_air) else 0.0)
 
+    def points_m(self, t_ns: int) -> Array | None:
+        """World points (N, 3) of all pairs with a cloud at that instant; None where there is none."""
+        clouds = [self._cloud(self._clouds[pair, t_ns]) for pair in self._pairs if (pair, t_ns) in self._clouds]
+        return np.concatenate(clouds) if clouds else None
+
     def _at(self, t_ns: int) -> dict[tuple[str, str], Surface]:
         """The surfaces of an instant, read once for all its people."""
         if self._surfaces[0] != t_ns:
@@ -66,10 +71,13 @@ class DepthMaps:
         return self._surfaces[1]
 
     def _read(self, pair: tuple[str, str], t_ns: int) -> Surface:
+        return Surface(self._rig[pair[0]], self._cloud(self._clouds[pair, t_ns]))
+
+    @staticmethod
+    def _cloud(path: Path) -> Array:
         import open3d  # 4 s
 
-        cloud = open3d.io.read_point_cloud(self._clouds[pair, t_ns])
-        return Surface(self._rig[pair[0]], np.asarray(cloud.points))
+        return np.asarray(open3d.io.read_point_cloud(path).points)
 
 
 class Surface:

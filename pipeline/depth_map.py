@@ -6,8 +6,10 @@ of an adult's limbs (half the mean widths of Drillis and Contini 1966), clothes 
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 
 from calibration.camera import Camera
 from models.skeleton import COCO17, Topology
@@ -27,6 +29,7 @@ CAPSULES = (
 BEYOND = {"wrist": 0.6, "ankle": 0.3}
 HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 HEAD_M = 0.13
+NEAREST_M = 0.1  # what is nearer to the camera is no scene
 STEP = 0.4  # balls of a capsule stand this share of their radius apart
 
 
@@ -49,8 +52,6 @@ def as_disparity(body_m: Array, background_m: Array | None = None) -> NDArray[np
 
 def person_mask(body_m: Array, margin: float = 0.04) -> NDArray[np.bool_]:
     """Where people may be (S, S): their depth widened by a share of the image's side, for hair, clothes and shadow edges."""
-    import cv2
-
     radius_px = max(1, round(margin * len(body_m)))
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
     return np.asarray(cv2.dilate(np.isfinite(body_m).astype(np.uint8), disk), bool)
@@ -68,6 +69,22 @@ def body_depth_m(xyz_m: Array, camera: Camera, crop: Crop, topology: Topology = 
             if np.isfinite(at_px).all() and z_m > radius_m:
                 _draw_ball(depth_m, at_px, float(z_m), float(radius_m), float(scale))
     return depth_m
+
+
+def seen_depth_m(points_m: Array, camera: Camera, crop: Crop) -> Array:
+    """Depth (S, S) along the camera's axis of world points (N, 3), the nearest in each pixel; infinite where none is.
+
+    Single pixels that no point falls into take the depth of their nearest neighbour: a cloud is thinner than an image.
+    """
+    size, flat_m = crop.size_px, np.full(crop.size_px**2, np.inf)
+    z_m = camera.cam_from_world.apply(np.asarray(points_m, np.float64))[..., 2]
+    xy_px = crop.to_crop(camera.project(points_m))
+    column, row = np.round(np.nan_to_num(xy_px, nan=-1.0)).astype(int).T
+    inside = (z_m > NEAREST_M) & (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    np.minimum.at(flat_m, row[inside] * size + column[inside], z_m[inside])
+    depth_m = flat_m.reshape(size, size)
+    around_m = minimum_filter(depth_m, 3)
+    return np.where(np.isfinite(depth_m), depth_m, around_m)
 
 
 def _balls(joints_m: Array, topology: Topology) -> tuple[Array, Array]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from pipeline.types import Array
 # COCO's OKS scales with the area of the person's outline. Without outlines the usual stand-in is this share of the box around
 # the joints (the ratio of the two over COCO's people, as the AI Challenger and Ultralytics evaluations have it).
 OUTLINE_SHARE = 0.53
+
+Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,18 @@ class Gates:
 @dataclass(frozen=True, eq=False)
 class LabelCheck:
     """accepted, with the reasons when not; oks (P,) and drift_px (P, J) per labelled person, NaN drift where nothing was found;
-    found: number of people found again."""
+    found: number of people found again; matched_px (P, J, 2): where each labelled person was seen, NaN where only guessed."""
 
     accepted: bool
     reasons: tuple[str, ...]
     oks: Array
     drift_px: Array
     found: int
+    matched_px: Array
+
+    def but(self, reasons: Sequence[str]) -> LabelCheck:
+        """The same check with more reasons against the image."""
+        return replace(self, accepted=self.accepted and not reasons, reasons=(*self.reasons, *reasons))
 
 
 def check_labels(
@@ -66,7 +74,21 @@ def check_labels(
     for person in range(len(labels)):
         judged_px = np.where(seen[person], drift_px[person], np.nan)
         reasons += _person_reasons(person, labels[person], oks[person], flipped[person], judged_px, gates, topology)
-    return LabelCheck(not reasons, tuple(reasons), oks, drift_px, len(found))
+    matched_px = np.full(labels.shape, np.nan)
+    matched_px[rows] = found[columns]
+    matched_px[~seen] = np.nan
+    return LabelCheck(not reasons, tuple(reasons), oks, drift_px, len(found), matched_px)
+
+
+def background_reasons(image: Image, captured: Image, mask: NDArray[np.bool_], allowed: float) -> list[str]:
+    """Why a picture (S, S, 3) that should show the captured background does not: mean change of its levels (0..255) outside
+    the mask (S, S) of its people."""
+    if mask.all():
+        return []
+    changed = float(np.abs(image[~mask].astype(np.float64) - captured[~mask]).mean())
+    return (
+        [f"background changed by {changed:.1f} levels outside the people, allowed {allowed:.1f}"] if changed > allowed else []
+    )
 
 
 def _person_reasons(

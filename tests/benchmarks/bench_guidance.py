@@ -21,7 +21,8 @@ from models.detector import load_detector
 from models.diffusion.controlnet import Generator, load_generator
 from models.shipped import weights_folder
 from models.training_sets import read_labelled
-from pipeline.augment import SHIPPED, find_again, gates_of, load_guide
+from pipeline.augment import find_again, gates_of
+from pipeline.augment_load import SHIPPED, load_guide
 from pipeline.captions import describe
 from pipeline.conditions import pose_map, square_around
 from pipeline.config import AugmentConfig

@@ -6,7 +6,8 @@ import pytest
 from calibration.formats import save_rig
 from calibration.rig import Rig
 from models.diffusion.controlnet import Generator, load_generator
-from pipeline.augment import Request, augment, plan, run
+from pipeline.augment import augment, run
+from pipeline.augment_plan import Request, draw_conditions, plan
 from pipeline.config import AugmentConfig
 from pipeline.errors import InputError
 from pipeline.samples import decode_image, derive_seed, sample_id
@@ -69,7 +70,7 @@ def everywhere(rig: Rig) -> dict[str, set[int]]:
 def test_every_second_instant_is_planned_for_each_camera_that_filmed_it(rig: Rig, skeletons: list[Skeletons3D]) -> None:
     filmed = everywhere(rig)
     filmed["cam2"].remove(time_ns(2))
-    planned = [(r.t_ns, r.camera) for r in plan(skeletons, rig, filmed, OWNER, CONFIG)]
+    planned = [(r.t_ns, r.camera.name) for r in plan(skeletons, rig, filmed, OWNER, CONFIG)]
     assert planned == [(time_ns(f), c) for f in (0, 2, 4) for c in ("cam1", "cam2") if (f, c) != (2, "cam2")]
 
 
@@ -89,7 +90,8 @@ def test_the_cameras_of_an_instant_share_their_prompt(requests: list[Request]) -
 def test_labels_lie_on_the_pose_map(requests: list[Request]) -> None:
     for request in requests:
         x, y = request.xy_px.reshape(-1, 2).round().astype(int).T
-        assert (request.condition[y, x].max(-1) > 80).all()
+        [condition] = draw_conditions(request, ("pose",))
+        assert (condition[y, x].max(-1) > 80).all()
 
 
 def test_a_person_out_of_sight_of_a_camera_is_not_asked_of_it(rig: Rig) -> None:

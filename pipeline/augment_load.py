@@ -1,0 +1,128 @@
+"""What augment loads: the generator with all that goes on top of it, the detector that checks, and the one that guides."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.diffusion.digest import folder_digest
+from models.shipped import weights_folder, weights_path
+from pipeline.config import AugmentConfig
+from pipeline.detect import FindsPeople
+from pipeline.errors import InputError
+from pipeline.session import resolve
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from models.diffusion.controlnet import Generator
+    from models.diffusion.guidance import Guide
+
+SHIPPED = "studio-diffusion"  # below data/weights
+WITHOUT = "To go on without generated images: --set augment.enabled=false"
+
+# Form of the pipeline, and share of the noise, of every mode; None: as augment.strength says.
+FORMS: dict[str, tuple[str, float | None]] = {
+    "new_scene": ("text", 1.0),
+    "keep_background": ("inpaint", 1.0),
+    "change_person": ("inpaint", None),
+    "restyle": ("image", None),
+}
+
+Image = NDArray[np.uint8]
+
+
+def pictures_of(store: Store, config: AugmentConfig) -> list[Image]:
+    """The pictures that the IP-Adapter shows, RGB. Raises InputError for a file that is no image."""
+    return [_picture(resolve(store.root, name)) for name in config.identities]
+
+
+def _picture(path: Path) -> Image:
+    found = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if found is None:
+        raise InputError(f"augment.identities: {path}: expected a picture, found {'no image' if path.is_file() else 'no file'}")
+    return np.ascontiguousarray(found[..., ::-1], dtype=np.uint8)
+
+
+def generator_folder(store: Store, config: AugmentConfig) -> Path:
+    """The folder, or single file, that config.model names, relative to the session, or fetched as a hub id; or the shipped one.
+
+    Raises InputError for a hub id that cannot be fetched.
+    """
+    return _located(store, config.model) if config.model else weights_folder() / SHIPPED
+
+
+def _located(store: Store, name: str) -> Path:
+    from models.diffusion.recipe import located
+    from models.weights import WeightsError
+
+    path = resolve(store.root, name)
+    try:
+        return path if path.exists() else located(name) if located(name).exists() else path
+    except WeightsError as error:
+        raise InputError(f"{error}. {WITHOUT}") from error
+
+
+def _files(store: Store, config: AugmentConfig) -> list[Path]:
+    """Everything that is loaded beside the detectors."""
+    names = [*config.controlnets, *(text.partition("=")[0] for text in config.loras), *config.identities]
+    return [generator_folder(store, config), *(_located(store, name) for name in (*names, config.ip_adapter) if name)]
+
+
+def told_of(store: Store, config: AugmentConfig) -> dict[str, Any]:
+    """What decides the result beside the config: session name, generator and checking detector. Nothing when turned off."""
+    if not config.enabled:
+        return {}
+    guides = [config.guidance_weights] if config.detector_guidance else []
+    detectors = [weights_path(name) for name in (config.weights, *guides)]
+    return {
+        "session": store.session.name,
+        "generator": [folder_digest(path) if path.exists() else "" for path in _files(store, config)],
+        "detector": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in detectors],
+    }
+
+
+def load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, Guide | None]:
+    """Generator, checking detector, and the guide if any. Raises InputError saying what is missing or does not fit."""
+    from models.detector import load_detector
+    from models.diffusion.controlnet import load_generator
+    from models.weights import WeightsError
+
+    loras = [f"{_located(store, name)}{equals}{weight}" for name, equals, weight in (t.partition("=") for t in config.loras)]
+    try:
+        generator = load_generator(
+            generator_folder(store, config), config.device, [_located(store, name) for name in config.controlnets],
+            config.scheduler, FORMS[config.mode][0], config.conditions, loras,
+            str(_located(store, config.ip_adapter)) if config.ip_adapter else "",
+        )  # fmt: skip
+        detector = load_detector(config.weights, config.device, flip=True, size_px=config.check_size_px)
+        guide = load_guide(config)
+    except WeightsError as error:
+        raise InputError(f"{error}. {WITHOUT}") from error
+    if config.size_px % generator.stride_px:
+        raise InputError(
+            f"augment.size_px: {generator.name} makes images whose sides are multiples of {generator.stride_px} px (it was "
+            f"trained at {generator.size_px}), got {config.size_px}"
+        )
+    return generator, detector, guide
+
+
+def load_guide(config: AugmentConfig) -> Guide | None:
+    """The detector that guides, if any. Raises WeightsError, and InputError for a sampler that cannot be guided."""
+    from models.detector import load_network
+    from models.diffusion.guidance import Guide
+    from models.diffusion.schedulers import GUIDABLE
+
+    if not config.detector_guidance:
+        return None
+    if config.scheduler not in GUIDABLE:
+        raise InputError(
+            f"augment.detector_guidance needs the scheduler {' or '.join(GUIDABLE)}, got {config.scheduler}; set one of them: "
+            "augment.scheduler=ddim, or augment.detector_guidance=0"
+        )
+    network, _ = load_network(config.guidance_weights)
+    return Guide(network.to(config.device).eval().requires_grad_(False), config.detector_guidance)
