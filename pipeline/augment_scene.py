@@ -48,8 +48,8 @@ class Scene:
         return request.crop.cut(frame.image)
 
     def around_m(self, request: Request) -> Array | None:
-        """Depth (S, S) of what a stereo pair measured at that instant, infinite where nothing; None without a cloud."""
-        points_m = self._depth.points_m(request.t_ns) if self._depth else None
+        """Depth (S, S) of what the camera's stereo pair measured at that instant, infinite where nothing; None without one."""
+        points_m = self._depth.points_m(request.t_ns, request.camera.name) if self._depth else None
         return None if points_m is None else seen_depth_m(points_m, request.camera, request.crop)
 
 

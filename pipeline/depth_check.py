@@ -58,10 +58,13 @@ class DepthMaps:
             in_air = away[away < -allowed_m]
             yield Floating("-".join(pair), len(away), len(in_air), float(-np.median(in_air)) if len(in_air) else 0.0)
 
-    def points_m(self, t_ns: int) -> Array | None:
-        """World points (N, 3) of all pairs with a cloud at that instant; None where there is none."""
-        clouds = [self._cloud(self._clouds[pair, t_ns]) for pair in self._pairs if (pair, t_ns) in self._clouds]
-        return np.concatenate(clouds) if clouds else None
+    def points_m(self, t_ns: int, camera: str) -> Array | None:
+        """World points (N, 3) that the pairs of a camera measured at that instant; None where there are none.
+
+        What a pair sees has holes that show from elsewhere, so other cameras are not told.
+        """
+        pairs = [pair for pair in self._pairs if camera in pair and (pair, t_ns) in self._clouds]
+        return np.concatenate([self._cloud(self._clouds[pair, t_ns]) for pair in pairs]) if pairs else None
 
     def _at(self, t_ns: int) -> dict[tuple[str, str], Surface]:
         """The surfaces of an instant, read once for all its people."""

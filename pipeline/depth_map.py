@@ -43,10 +43,14 @@ def depth_map(xyz_m: Array, camera: Camera, crop: Crop, background_m: Array | No
 
 
 def as_disparity(body_m: Array, background_m: Array | None = None) -> NDArray[np.uint8]:
-    """Depths (S, S) in m of people and of what stands around them, infinite where nothing is, as an image (S, S, 3)."""
+    """Depths (S, S) in m of people and of what stands around them, infinite where nothing is, as an image (S, S, 3).
+
+    The nearest person is 255, and so is whatever stands before all people: noise near the camera must not darken them.
+    """
     scene_m = body_m if background_m is None else np.minimum(body_m, background_m)
-    nearest_m = float(scene_m.min(initial=np.inf))
-    disparity = np.zeros(scene_m.shape) if not np.isfinite(nearest_m) else nearest_m / scene_m
+    people = np.isfinite(body_m).any()
+    nearest_m = float((body_m if people else scene_m).min(initial=np.inf))
+    disparity = np.minimum(nearest_m / scene_m, 1.0) if np.isfinite(nearest_m) else np.zeros(scene_m.shape)
     return np.repeat(np.round(255 * disparity).astype(np.uint8)[..., None], 3, axis=2)
 
 

@@ -5,7 +5,7 @@ from calibration.camera import Camera
 from calibration.transforms import look_at
 from models.skeleton import COCO17
 from pipeline.conditions import Crop
-from pipeline.depth_map import HEAD_M, as_disparity, body_depth_m, depth_map, person_mask
+from pipeline.depth_map import HEAD_M, as_disparity, body_depth_m, depth_map, person_mask, seen_depth_m
 
 CAMERA = Camera("c", (200, 200), np.array([[400.0, 0, 99.5], [0, 400.0, 99.5], [0, 0, 1]]),
                 cam_from_world=look_at(np.array([0.0, -4.0, 1.0]), np.array([0.0, 0.0, 1.0])))  # fmt: skip
@@ -57,7 +57,18 @@ def test_a_measured_background_stands_behind_people() -> None:
     body = body_depth_m(person(nose=(0, 0, 1)), CAMERA, CROP)
     image = as_disparity(body, np.full((100, 100), 2 * (4 - HEAD_M)))
     assert image[49, 49, 0] == 255 and image[0, 0, 0] == 128
+    near = as_disparity(body, np.full((100, 100), 1.0))
+    assert near.min() == 255  # whatever stands before people
     assert not as_disparity(np.full((4, 4), np.inf)).any()
+
+
+def test_a_cloud_is_seen_at_its_depth_without_pinholes() -> None:
+    grid = np.stack(np.meshgrid(np.linspace(-2, 2, 161), [1.0], np.linspace(-1, 3, 161)), -1).reshape(-1, 3)
+    depth = seen_depth_m(grid, CAMERA, CROP)
+    np.testing.assert_allclose(depth, 5.0)  # a wall 5 m away that fills the picture
+    nearer = seen_depth_m(np.concatenate([grid, [[0.0, -1.0, 1.0]]]), CAMERA, CROP)
+    assert nearer[49:51, 49:51].min() == 3.0 and (nearer == 3.0).sum() <= 9
+    assert np.isinf(seen_depth_m(np.array([[0.0, -5.0, 1.0]]), CAMERA, CROP)).all()
 
 
 def test_people_who_are_not_known_or_behind_the_camera_leave_nothing() -> None:
