@@ -1,0 +1,197 @@
+"""The generator beside plain diffusers, its ControlNet at the start, its samplers against each other, and SD 1.5 at full size.
+
+Run: ``python -m tests.benchmarks.bench_generator [overhead|zero|samplers|full ...]``; the first two without a word. samplers
+takes half an hour (DDPM asks for a thousand steps a picture), full writes 3 GB of random weights below --folder and takes ten
+minutes. Times are CPU seconds of one thread, but for full, which takes the threads there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.detector import load_detector, load_network
+from models.diffusion.controlnet import Generator, load_generator
+from models.diffusion.networks import build_networks, build_tokenizer
+from models.shipped import weights_folder
+from pipeline.augment import check_image
+from pipeline.augment_load import SHIPPED
+from pipeline.conditions import pose_map
+from pipeline.config import AugmentConfig
+from pipeline.samples import encode_png
+from tests.models.diffusion.mixture import sliced_w1
+from tests.models.diffusion.tiny import CAPTIONS, TINY
+from tests.pipeline.test_conditions import standing
+
+COUNT, STEPS, SCALE = 8, 20, 2.0
+OVERHEAD, FASTER = 0.03, 20
+PROMPT = "a person in a blue top and black trousers, even light, grey background"
+PAIRS = 16  # pictures of each sampler: as many of its own latents, position by position, are compared
+
+
+def maps_of(size_px: int, count: int) -> NDArray[np.uint8]:
+    """Pose maps of a standing person, each a little further to the right."""
+    person = standing(64) / 128 * size_px
+    return np.stack([pose_map(person + (k * size_px / 64 / count * 8, 0), (size_px, size_px)) for k in range(count)])
+
+
+def bare(pipeline: Any, maps: NDArray[np.uint8], seeds: list[int]) -> tuple[list[Tensor], list[Tensor]]:
+    """What somebody with diffusers alone would write: latents (1, c, h, w) and pictures (1, 3, S, S)."""
+    latents, pictures = [], []
+    for condition, seed in zip(maps, seeds, strict=True):
+        image = torch.from_numpy(condition[None]).movedim(-1, 1).float() / 255
+        draw = [torch.Generator().manual_seed(seed)]
+        told = {"num_inference_steps": STEPS, "guidance_scale": SCALE, "output_type": "latent"}
+        latents.append(pipeline([PROMPT], image=image, negative_prompt=[""], generator=draw, **told).images)
+        with torch.no_grad():
+            pictures.append(pipeline.vae.decode(latents[-1] / pipeline.vae.config.scaling_factor).sample)
+    return latents, pictures
+
+
+def overhead(generator: Generator) -> None:
+    """Turn by turn, so that a neighbour's load falls on both."""
+    maps, seeds = maps_of(generator.size_px, COUNT), list(range(COUNT))
+    kept: list[Tensor] = []
+    decode = Generator._decode
+    Generator._decode = lambda self, latents, order: kept.extend(latents) or decode(self, latents, order)  # type: ignore[method-assign]
+    ours, theirs = [], []
+    for _ in range(3):
+        kept.clear()
+        begin = time.process_time()
+        generator.generate(maps, [PROMPT] * COUNT, seeds, "", STEPS, SCALE)
+        ours.append(time.process_time() - begin)
+        begin = time.process_time()
+        latents, _ = bare(generator.pipeline, maps, seeds)
+        theirs.append(time.process_time() - begin)
+    Generator._decode = decode  # type: ignore[method-assign]
+    same = all(torch.equal(a, b) for a, b in zip(torch.cat(kept), torch.cat(latents), strict=True))
+    a, b = min(ours), min(theirs)
+    print(f"generate {a / COUNT:.3f} s, a bare loop {b / COUNT:.3f} s a picture: {a / b - 1:+.1%} (bar {OVERHEAD:.0%}); "
+          f"latents {'equal bit for bit' if same else 'DIFFER'}")  # fmt: skip
+    rest(generator, b / COUNT)
+
+
+def rest(generator: Generator, seconds: float) -> None:
+    """What the stage does beside generating, a picture."""
+    config = AugmentConfig(size_px=generator.size_px)
+    detector = load_detector(config.weights, flip=True)
+    labels = standing(64) / 128 * generator.size_px
+    image = np.random.default_rng(0).integers(0, 256, (generator.size_px, generator.size_px, 3), dtype=np.uint8)
+    parts = {
+        "pose map": lambda: pose_map(labels, (generator.size_px,) * 2),
+        "label check": lambda: check_image(labels, image, detector, config),
+        "PNG": lambda: encode_png(image),
+    }
+    for name, call in parts.items():
+        call()
+        begin = time.process_time()
+        for _ in range(5):
+            call()
+        each = (time.process_time() - begin) / 5
+        print(f"  {name:12} {1000 * each:7.1f} ms: {each / seconds:.1%} of such a picture's bare loop")
+
+
+def zero() -> None:
+    """A ControlNet that has learnt nothing changes nothing."""
+    networks = build_networks(replace(TINY, size_px=64), build_tokenizer(CAPTIONS, TINY.max_tokens))
+    draw = torch.Generator().manual_seed(0)
+    x, text = torch.randn((2, 8, 32, 32), generator=draw), torch.randn((2, 12, TINY.text_width), generator=draw)
+    times, maps = torch.tensor([10, 900]), torch.rand((2, 3, 64, 64), generator=draw)
+    with torch.no_grad():
+        down, mid = networks.controlnet(x, times, text, maps, return_dict=False)
+        extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        same = torch.equal(networks.unet(x, times, text, **extra).sample, networks.unet(x, times, text).sample)
+    print(f"zero convolutions at the start: output {'equal to' if same else 'DIFFERS from'} the base model's, bit for bit")
+
+
+def samplers() -> None:
+    """DDIM in 50 steps against DDPM in 1,000 on the shipped net: latents, position by position, and the pictures' features."""
+    features, found, seconds = load_network("studio")[0].eval(), {}, {}
+    for name, scheduler, steps, first in (("DDPM", "ddpm", 1000, 0), ("DDIM", "ddim", 50, 0), ("DDIM again", "ddim", 50, 1000)):
+        generator = load_generator(weights_folder() / SHIPPED, scheduler=scheduler)
+        begin = time.process_time()
+        maps = maps_of(generator.size_px, PAIRS)
+        made = generator.generate(maps, [PROMPT] * PAIRS, range(first, first + PAIRS), "", steps, 1.0).images
+        seconds[name] = (time.process_time() - begin) / PAIRS
+        with torch.no_grad():
+            seen = features(torch.from_numpy(made).movedim(-1, 1).float() / 255)[-1][0]
+        found[name] = seen.movedim(1, -1).flatten(0, 2)
+    slow, fast = seconds["DDPM"], seconds["DDIM"]
+    print(f"{PAIRS} pictures each, no guidance: DDPM 1000 steps {slow:.1f} s, DDIM 50 steps {fast:.2f} s a picture: "
+          f"{slow / fast:.0f} times faster (bar {FASTER})")  # fmt: skip
+    between, band = sliced_w1(found["DDPM"], found["DDIM"]), sliced_w1(found["DDIM"], found["DDIM again"])
+    print(f"proxy of FID, sliced Wasserstein-1 of the detector's heatmaps: DDIM to DDPM {between:.5f}, "
+          f"DDIM to DDIM with other seeds {band:.5f}")  # fmt: skip
+
+
+def full(folder: Path) -> None:
+    """Stable Diffusion 1.5 with ControlNet at its true size, random weights: load offline, two steps at 512 px."""
+    if not (folder / "model_index.json").is_file():
+        write_full(folder)
+    begin = time.perf_counter()
+    generator = load_generator(folder)
+    print(f"loaded in {time.perf_counter() - begin:.0f} s, {folder_gib(folder):.1f} GiB of files", flush=True)
+    begin = time.perf_counter()
+    made = generator.generate(maps_of(512, 1), [PROMPT], [0], steps=2).images
+    seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"two steps at 512 px with guidance on {torch.get_num_threads()} threads: {seconds:.0f} s, peak memory {peak:.1f} "
+          f"GiB, picture {made.shape}, {'finite' if len(made) else 'NaN'}")  # fmt: skip
+
+
+def folder_gib(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
+
+
+def write_full(folder: Path) -> None:
+    """The published sizes: UNet 860 M, ControlNet 361 M, text encoder 123 M, autoencoder 84 M parameters; half precision."""
+    import diffusers
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from models.diffusion.objectives import make_noise_schedule
+
+    torch.set_default_dtype(torch.float16)
+    unet: Any = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    vae: Any = diffusers.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=512,
+    )  # fmt: skip
+    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    pipeline: Any = diffusers.StableDiffusionControlNetPipeline(
+        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=build_tokenizer([PROMPT], 77), unet=unet,
+        controlnet=diffusers.ControlNetModel.from_unet(unet), scheduler=make_noise_schedule("epsilon"), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    torch.set_default_dtype(torch.float32)
+    pipeline.save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="overhead|zero|samplers|full")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sd15-random")
+    chosen = parser.parse_args()
+    parts = chosen.parts or ["overhead", "zero"]
+    if parts != ["full"]:
+        torch.set_num_threads(1)
+    if "overhead" in parts:
+        overhead(load_generator(weights_folder() / SHIPPED))
+    if "zero" in parts:
+        zero()
+    if "samplers" in parts:
+        samplers()
+    if "full" in parts:
+        full(chosen.folder)
+
+
+if __name__ == "__main__":
+    main()
