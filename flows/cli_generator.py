@@ -104,7 +104,7 @@ def train_controlnet(
     precision: Precision = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """A ControlNet for a pipeline that is there, which stays as it is; writes OUT/controlnet for augment.controlnet."""
+    """A ControlNet for a pipeline that is there, which stays as it is; writes OUT/controlnet for augment.controlnets."""
     with answering(as_json) as answer:
         from pipeline.generator_training import train_controlnet_from_folder
 
