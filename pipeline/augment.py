@@ -225,5 +225,6 @@ def _kind(reason: str) -> str:
     words = {
         "found": "number of people", "OKS": "OKS", "swapped": "left and right swapped", "drifted": "joint drifted",
         "background": "background changed", "views": "views disagree",
+        "nobody": "nobody inside the mask",
     }  # fmt: skip
     return next((kind for word, kind in words.items() if word in reason.split()), reason)

@@ -83,6 +83,8 @@ def check_labels(
 def background_reasons(image: Image, captured: Image, mask: NDArray[np.bool_], allowed: float) -> list[str]:
     """Why a picture (S, S, 3) that should show the captured background does not: mean change of its levels (0..255) outside
     the mask (S, S) of its people."""
+    if not mask.any():
+        return ["nobody inside the mask: the picture is the captured one"]
     if mask.all():
         return []
     changed = float(np.abs(image[~mask].astype(np.float64) - captured[~mask]).mean())

@@ -138,6 +138,7 @@ def test_what_is_made_is_seen_inside_the_mask_alone() -> None:
     [reason] = background_reasons(made, captured, mask, 2.0)
     assert reason == "background changed by 190.0 levels outside the people, allowed 2.0"
     assert background_reasons(made, captured, np.ones((50, 50), bool), 2.0) == []
+    assert background_reasons(captured, captured, np.zeros((50, 50), bool), 2.0)[0].startswith("nobody inside the mask")
 
 
 def test_the_scene_says_which_frame_is_gone(session: tuple[Store, Ref]) -> None:
