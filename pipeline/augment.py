@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.augment_load import FORMS, load, pictures_of, told_of
+from pipeline.augment_load import FORMS, load, pictures_of, sized, told_of
 from pipeline.augment_plan import Request, draw_conditions, paint_mask, plan
 from pipeline.augment_scene import Scene, composed
 from pipeline.clip_rig import clip_rig
@@ -177,6 +177,7 @@ def run(store: Store, ref: Ref, config: AugmentConfig) -> Artefact:
     slot = store.slot("augment", VERSION, config, ref, given=told_of(store, config))
     if done := slot.done():
         return done
+    config = sized(store, config) if config.enabled else config
     requests, reason = _requests(store, ref, config)
     samples: list[Sample] = []
     if requests:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from models.diffusion.guidance import Guide
 
 SHIPPED = "studio-diffusion"  # below data/weights
+SINGLE_FILE_PX = 512
 WITHOUT = "To go on without generated images: --set augment.enabled=false"
 
 # Form of the pipeline, and share of the noise, of every mode; None: as augment.strength says.
@@ -54,6 +56,18 @@ def generator_folder(store: Store, config: AugmentConfig) -> Path:
     Raises InputError for a hub id that cannot be fetched.
     """
     return _located(store, config.model) if config.model else weights_folder() / SHIPPED
+
+
+def sized(store: Store, config: AugmentConfig) -> AugmentConfig:
+    """The settings with the size that the model was trained at, where they leave it open; a single file is taken for SD 1.5."""
+    if config.size_px is not None:
+        return config
+    parts = [generator_folder(store, config) / part / "config.json" for part in ("unet", "vae")]
+    if not all(part.is_file() for part in parts):
+        return config.model_copy(update={"size_px": SINGLE_FILE_PX})
+    unet, vae = (json.loads(part.read_text()) for part in parts)
+    size_px = int(unet.get("sample_size", 64)) * 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
+    return config.model_copy(update={"size_px": size_px})
 
 
 def _located(store: Store, name: str) -> Path:
@@ -103,7 +117,7 @@ def load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, G
         guide = load_guide(config)
     except WeightsError as error:
         raise InputError(f"{error}. {WITHOUT}") from error
-    if config.size_px % generator.stride_px:
+    if config.size_px and config.size_px % generator.stride_px:
         raise InputError(
             f"augment.size_px: {generator.name} makes images whose sides are multiples of {generator.stride_px} px (it was "
             f"trained at {generator.size_px}), got {config.size_px}"

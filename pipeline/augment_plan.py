@@ -49,7 +49,8 @@ def plan(
 ) -> Iterator[Request]:
     """The images to make from accepted skeletons. filmed: camera -> t_ns it has a frame at; owner: names of session and clip.
 
-    Seeds and prompts follow from names and numbers alone. All cameras of an instant and variant share a prompt.
+    Seeds and prompts follow from names and numbers alone. All cameras of an instant and variant share a prompt. Raises
+    ValueError where config.size_px is left open (`augment_load.sized`).
     """
     for instant in skeletons[:: config.every]:
         for variant in range(config.variants):
@@ -64,6 +65,8 @@ def _request(
     """One request, or none where the camera sees too little of everybody."""
     xy_px, visible = project_labels(camera, instant.xyz_m)
     seen = (visible > 0).sum(1) >= config.min_joints
+    if config.size_px is None:
+        raise ValueError("plan: expected augment.size_px, got None")
     crop = square_around(xy_px[seen], config.size_px, config.margin)
     if crop is None:
         return

@@ -41,13 +41,13 @@ class AugmentConfig(Section):
         (), description="pictures for the IP-Adapter, one a variant: all views of an instant show the same"
     )
     shared_noise: float = Field(
-        0.0, ge=0, le=1, description="share of the first noise that the views of an instant have in common (not with strength)"
+        0.5, ge=0, le=1, description="share of the first noise that the views of an instant have in common (not with strength)"
     )
     device: str = Field("cpu", description="where to generate: cpu, cuda, cuda:1, ...")
     every: int = Field(30, ge=1, description="one in so many of the instants with accepted skeletons is generated")
     variants: int = Field(1, ge=1, description="images per captured image")
-    size_px: int = Field(
-        64, ge=32, multiple_of=8, description="side of a generated image, in px: what the model was trained at"
+    size_px: int | None = Field(
+        None, ge=32, multiple_of=8, description="side of a generated image, in px; null: what the model was trained at"
     )
     margin: float = Field(0.2, ge=0, description="space around the people, as a share of their extent")
     min_joints: int = Field(8, ge=1, description="people with fewer joints in a camera's image are left out of it")

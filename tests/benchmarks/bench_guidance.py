@@ -84,11 +84,12 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--count", type=int, default=48)
     parser.add_argument("--out", type=Path, help="a sheet of the first pictures: captured, ControlNet alone, guided")
+    parser.add_argument("--model", type=Path, default=weights_folder() / SHIPPED, help="another generator")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    guided = AugmentConfig()
+    detector, generator = load_detector(AugmentConfig().weights, flip=True), load_generator(chosen.model)
+    guided = AugmentConfig(size_px=generator.size_px)
     alone = guided.model_copy(update={"detector_guidance": 0.0})
-    detector, generator = load_detector(guided.weights, flip=True), load_generator(weights_folder() / SHIPPED)
     squares, labels = subjects(chosen.images, chosen.count, guided)
     bands, ap = [squares], {}
     print(

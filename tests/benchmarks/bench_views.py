@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.detector import load_detector
 from models.diffusion.controlnet import Generator, Shared, load_generator
 from pipeline.augment import check_image
-from pipeline.augment_load import generator_folder, load_guide
+from pipeline.augment_load import generator_folder, load_guide, sized
 from pipeline.augment_plan import Request, draw_conditions, plan
 from pipeline.augment_scene import Scene
 from pipeline.clip_rig import clip_rig
@@ -90,12 +90,11 @@ def main() -> None:
     parser.add_argument("--session", type=Path, required=True)
     parser.add_argument("--every", type=int, default=9)
     parser.add_argument("--model", default="", help="another generator")
-    parser.add_argument("--size", type=int, default=AugmentConfig().size_px)
     parser.add_argument("--out", type=Path, help="a sheet of the first instant: captured, then one row a share of noise")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    config = AugmentConfig(every=chosen.every, model=chosen.model, size_px=chosen.size)
     store = Store(chosen.session)
+    config = sized(store, AugmentConfig(every=chosen.every, model=chosen.model and str(Path(chosen.model).resolve())))
     ref = audited(store)
     requests = views_of(store, ref, config)
     scene = Scene(store, ref, clip_rig(ref, store.session.clip(ref.clip).sources), requests)

@@ -210,6 +210,13 @@ def test_a_missing_generator_says_how_to_go_on_without(session: tuple[Store, Ref
 
 
 @pytest.mark.usefixtures("detector")
+def test_images_have_the_size_the_model_was_trained_at(session: tuple[Store, Ref, AugmentConfig]) -> None:
+    store, ref, config = session
+    made = run(store, ref, config.model_copy(update={"size_px": None}))
+    assert {(row["width_px"], row["height_px"]) for row in read_rows(made.path)} == {(32, 32)}
+
+
+@pytest.mark.usefixtures("detector")
 def test_a_size_the_generator_cannot_make_is_refused(session: tuple[Store, Ref, AugmentConfig]) -> None:
     store, ref, config = session
     with pytest.raises(InputError, match="multiples of 4 px .*trained at 32"):
