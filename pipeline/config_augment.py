@@ -84,11 +84,11 @@ class AugmentConfig(Section):
         None, ge=64, description="side at which a generated image is given to the detector, in px; null: as the weights say"
     )
     check_min_score: float = Field(0.1, ge=0, le=1, description="joints below this score count as not found again")
-    min_oks: float = Field(0.5, ge=0, le=1, description="least OKS between re-detected people and their labels")
+    min_oks: float = Field(0.4, ge=0, le=1, description="least OKS between re-detected people and their labels")
     swap_margin: float = Field(
         0.05, ge=0, le=1, description="a person counts as swapped when its mirrored OKS is so much higher"
     )
-    max_drift: float = Field(0.15, gt=0, description="a joint found again may lie off by this share of the person's extent")
+    max_drift: float = Field(0.125, gt=0, description="a joint found again may lie off by this share of the person's extent")
     max_background_change: float = Field(
         2.0, ge=0, description="mean change of levels (0..255) outside the people, where the background is kept"
     )
@@ -96,5 +96,5 @@ class AugmentConfig(Section):
         100.0, gt=0, description="a person's accepted views, found again and triangulated, may be off by this"
     )
     drift_min_score: float = Field(
-        0.6, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"
+        0.75, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"
     )

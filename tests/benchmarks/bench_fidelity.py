@@ -85,7 +85,7 @@ def rates(some: Sequence[Case], gates: Gates) -> tuple[float, float]:
 def best_gates(some: Sequence[Case]) -> Gates:
     """The thresholds with the highest recall among those that reach the precision, or else the most precise ones."""
     grid = itertools.product(
-        (0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75), (0.05, 0.1), (0.1, 0.15, 0.2, 0.25, 0.3), (0.3, 0.4, 0.5, 0.6)
+        (0.4, 0.45, 0.5, 0.6, 0.7), (0.05, 0.1), (0.1, 0.125, 0.15, 0.2, 0.25), (0.4, 0.5, 0.6, 0.7, 0.75, 0.8)
     )
     tried = [(rates(some, gates), gates) for gates in (Gates(*values) for values in grid)]
     return max(tried, key=lambda one: (min(one[0][0], PRECISION), one[0][1]))[1]
