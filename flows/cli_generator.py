@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli_train import Device, Precision, Seconds, Seed, train
+from flows.cli_train import Checkpointing, Device, Precision, Seconds, Seed, train
 from flows.terminal import Answer, JsonOption, answering, say
 
 Data = Annotated[
@@ -21,13 +21,6 @@ MinSnr = Annotated[
 ]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Images per step, over all processes.")]
 Accumulate = Annotated[int, typer.Option("--accumulate", min=1, help="Parts of a batch, one after the other: less memory.")]
-Checkpointing = Annotated[
-    bool,
-    typer.Option(
-        "--checkpointing/--no-checkpointing",
-        help="Compute activations a second time instead of keeping them: less memory, longer steps, equal gradients.",
-    ),
-]
 Widths = Annotated[str, typer.Option(metavar="N:N:...", help="Channels of each level, finest first.")]
 
 

@@ -75,8 +75,11 @@ def _located(store: Store, name: str) -> Path:
     from models.weights import WeightsError
 
     path = resolve(store.root, name)
+    if path.exists():
+        return path
     try:
-        return path if path.exists() else located(name) if located(name).exists() else path
+        fetched = located(name)
+        return fetched if fetched.exists() else path
     except WeightsError as error:
         raise InputError(f"{error}. {WITHOUT}") from error
 
