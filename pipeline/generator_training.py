@@ -1,31 +1,24 @@
-"""Training the generator from labelled images, and judging what it makes with the detector that checks labels."""
+"""Training the generator, or a ControlNet beside one, from labelled images."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from models.diffusion.base import load_base
+from models.diffusion.controlnet import load_generator
 from models.diffusion.networks import GeneratorShape
+from models.diffusion.objectives import Objective
 from models.diffusion.train import Report, train_controlnet, train_generator, write_generator
 from models.diffusion.train_settings import TrainSettings
 from pipeline.atomic import write_atomically
-from pipeline.augment import check_image
-from pipeline.config import AugmentConfig
-from pipeline.detect import FindsPeople
 from pipeline.errors import InputError
-from pipeline.generator_data import Example, read_examples, training_images
-from pipeline.samples import derive_seed, encode_png
+from pipeline.generator_card import write_card
+from pipeline.generator_data import read_examples, training_images
 
-if TYPE_CHECKING:
-    from models.diffusion.controlnet import Generator
-
-Image = NDArray[np.uint8]
+CURVE = Path("checkpoints") / "curve.csv"
 
 
 def train_from_folder(
@@ -50,6 +43,9 @@ def train_from_folder(
     write_generator(networks, tokenizer, out / "pipeline", settings.objective)
     told = {"examples": len(examples), "held_out_images": held_out, "shape": shape.to_dict(), "settings": asdict(settings)}
     write_atomically(out / "pipeline" / "training.json", json.dumps(told, indent=1))
+    kept_out = read_examples(data, shape.size_px, seed=settings.seed, held_out=-held_out) if held_out else []
+    generator = load_generator(out / "pipeline", settings.device, scheduler="flow" if settings.objective == "flow" else "ddim")
+    write_card(out / "pipeline", {"data": str(data), **told}, out / CURVE, generator, kept_out)
     return out / "pipeline"
 
 
@@ -67,10 +63,9 @@ def train_controlnet_from_folder(
 
     size_px: side of the images; None: what the pipeline was trained at. Raises as `train_from_folder`, and WeightsError.
     """
-    from models.diffusion.base import load_base
-
     ready = load_base(base, begin_from)
-    examples = read_examples(data, size_px or ready.size_px, seed=settings.seed, held_out=held_out)
+    size = size_px or ready.size_px
+    examples = read_examples(data, size, seed=settings.seed, held_out=held_out)
     try:
         networks = train_controlnet(
             training_images(examples), ready.networks, ready.tokenizer, ready.scheduler, settings, out / "checkpoints",
@@ -81,48 +76,11 @@ def train_controlnet_from_folder(
     networks.controlnet.half().save_pretrained(out / "controlnet")
     told = {"examples": len(examples), "held_out_images": held_out, "base": ready.digest, "settings": asdict(settings)}
     write_atomically(out / "controlnet" / "training.json", json.dumps(told, indent=1))
+    kept_out = read_examples(data, size, seed=settings.seed, held_out=-held_out) if held_out else []
+    generator = load_generator(base, settings.device, [out / "controlnet"], _sampler(ready.scheduler))
+    write_card(out / "controlnet", {"data": str(data), "pipeline": base.name, **told}, out / CURVE, generator, kept_out)
     return out / "controlnet"
 
 
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """How well people are found again. oks, accepted: means over the images; images: RGB uint8 (N, S, S, 3)."""
-
-    oks: float
-    accepted: float
-    images: Image
-
-    def figures(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"images": len(self.images), "mean_oks": round(self.oks, 3), "accepted": round(self.accepted, 3)}
-
-
-def judge_images(images: Image, examples: Sequence[Example], detector: FindsPeople, config: AugmentConfig) -> Judgement:
-    """Find people again in images (N, S, S, 3) and hold them against the examples' labels: for captured images this is the most
-    that any generator can reach."""
-    checks = [check_image(e.xy_px, image, detector, config) for image, e in zip(images, examples, strict=True)]
-    oks = [float(check.oks.mean()) for check in checks]
-    return Judgement(float(np.mean(oks)), float(np.mean([check.accepted for check in checks])), images)
-
-
-def generate_examples(generator: Generator, examples: Sequence[Example], config: AugmentConfig) -> tuple[Image, list[Example]]:
-    """An image under the pose map and caption of every example, and the examples whose image came out finite."""
-    made = generator.generate(
-        np.stack([example.pose_map for example in examples]),
-        [example.caption for example in examples],
-        [derive_seed("judge", number, config.seed) for number in range(len(examples))],
-        config.negative_prompt,
-        config.steps,
-        config.guidance_scale,
-    )
-    return made.images, [examples[number] for number in made.index]
-
-
-def sheet(examples: Sequence[Example], images: Image, columns: int = 16) -> bytes:
-    """A PNG with, row by row, pose maps, generated images and the captured images they stand beside."""
-    bands = []
-    for begin in range(0, len(examples) - columns + 1, columns):
-        part = examples[begin : begin + columns]
-        bands += [np.hstack([e.pose_map for e in part]), np.hstack(list(images[begin : begin + columns]))]
-        bands.append(np.hstack([e.image for e in part]))
-    return encode_png(np.vstack(bands))
+def _sampler(scheduler: Any) -> str:
+    return "flow" if Objective.of(scheduler).name == "flow" else "ddim"

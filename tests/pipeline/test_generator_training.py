@@ -8,9 +8,11 @@ from models.diffusion.train_settings import TrainSettings
 from pipeline.config import AugmentConfig
 from pipeline.errors import InputError
 from pipeline.generator_data import read_examples
-from pipeline.generator_training import generate_examples, judge_images, sheet, train_from_folder
+from pipeline.generator_judge import generate_examples, judge_images, sheet
+from pipeline.generator_training import train_from_folder
 from pipeline.samples import decode_image
 from tests.models.diffusion.tiny import TINY
+from tests.models.scenes import write_folder
 from tests.pipeline.test_augment import NOBODY, Finds
 from tests.pipeline.test_conditions import standing
 from tests.pipeline.test_generator_data import write_coco
@@ -25,6 +27,8 @@ def test_a_folder_of_labelled_images_becomes_a_generator(tmp_path: Path) -> None
     examples = read_examples(data, TINY.size_px)
     images, kept = generate_examples(load_generator(folder), examples, CONFIG)
     assert images.shape == (3, 32, 32, 3)
+    card = (folder / "README.md").read_text()
+    assert "| examples | 3 |" in card and "| loss of controlnet | " in card and "samples" not in card  # nothing was kept out
     assert kept == examples
     assert decode_image(sheet(examples, images, columns=3)).shape == (96, 96, 3)
 
@@ -44,3 +48,12 @@ def test_a_judgement_is_one_where_everybody_is_found_and_zero_where_nobody_is(tm
         "accepted": 1.0,
     }
     assert judge_images(images, examples, NOBODY, CONFIG).oks == 0
+
+
+def test_the_card_shows_what_was_kept_out_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_folder(tmp_path / "d", 16)
+    monkeypatch.setattr("pipeline.generator_card.load_detector", lambda *args, **options: NOBODY)
+    folder = train_from_folder(data, tmp_path / "run", SETTINGS, TINY, held_out=13)
+    card = (folder / "README.md").read_text()
+    assert "| generated | 0.0 | 0.0 |" in card and "![samples](samples.png)" in card
+    assert decode_image((folder / "samples.png").read_bytes()).shape == (96, 12 * 32, 3)
