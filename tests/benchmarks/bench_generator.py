@@ -36,7 +36,6 @@ from tests.pipeline.test_conditions import standing
 COUNT, STEPS, SCALE = 8, 20, 2.0
 OVERHEAD, FASTER = 0.03, 20
 PROMPT = "a person in a blue top and black trousers, even light, grey background"
-PAIRS = 16  # pictures of each sampler: as many of its own latents, position by position, are compared
 
 
 def maps_of(size_px: int, count: int) -> NDArray[np.uint8]:
@@ -114,20 +113,20 @@ def zero() -> None:
     print(f"zero convolutions at the start: output {'equal to' if same else 'DIFFERS from'} the base model's, bit for bit")
 
 
-def samplers() -> None:
-    """DDIM in 50 steps against DDPM in 1,000 on the shipped net: latents, position by position, and the pictures' features."""
+def samplers(count: int) -> None:
+    """DDIM in 50 steps against DDPM in 1,000 on the shipped net, by what the detector sees in their pictures."""
     features, found, seconds = load_network("studio")[0].eval(), {}, {}
     for name, scheduler, steps, first in (("DDPM", "ddpm", 1000, 0), ("DDIM", "ddim", 50, 0), ("DDIM again", "ddim", 50, 1000)):
         generator = load_generator(weights_folder() / SHIPPED, scheduler=scheduler)
         begin = time.process_time()
-        maps = maps_of(generator.size_px, PAIRS)
-        made = generator.generate(maps, [PROMPT] * PAIRS, range(first, first + PAIRS), "", steps, 1.0).images
-        seconds[name] = (time.process_time() - begin) / PAIRS
+        maps = maps_of(generator.size_px, count)
+        made = generator.generate(maps, [PROMPT] * count, range(first, first + count), "", steps, 1.0).images
+        seconds[name] = (time.process_time() - begin) / count
         with torch.no_grad():
             seen = features(torch.from_numpy(made).movedim(-1, 1).float() / 255)[-1][0]
         found[name] = seen.movedim(1, -1).flatten(0, 2)
     slow, fast = seconds["DDPM"], seconds["DDIM"]
-    print(f"{PAIRS} pictures each, no guidance: DDPM 1000 steps {slow:.1f} s, DDIM 50 steps {fast:.2f} s a picture: "
+    print(f"{count} pictures each, no guidance: DDPM 1000 steps {slow:.1f} s, DDIM 50 steps {fast:.2f} s a picture: "
           f"{slow / fast:.0f} times faster (bar {FASTER})")  # fmt: skip
     between, band = sliced_w1(found["DDPM"], found["DDIM"]), sliced_w1(found["DDIM"], found["DDIM again"])
     print(f"proxy of FID, sliced Wasserstein-1 of the detector's heatmaps: DDIM to DDPM {between:.5f}, "
@@ -179,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="overhead|zero|samplers|full")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sd15-random")
+    parser.add_argument("--pictures", type=int, default=16, help="of each sampler")
     chosen = parser.parse_args()
     parts = chosen.parts or ["overhead", "zero"]
     if parts != ["full"]:
@@ -188,7 +188,7 @@ def main() -> None:
     if "zero" in parts:
         zero()
     if "samplers" in parts:
-        samplers()
+        samplers(chosen.pictures)
     if "full" in parts:
         full(chosen.folder)
 
