@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli_train import Checkpointing, Device, Precision, Seconds, Seed, train
+from flows.cli_train import Checkpointing, Device, Precision, Seconds, Seed, is_main_process, train
 from flows.terminal import Answer, JsonOption, answering, say
 
 Data = Annotated[
@@ -40,6 +40,10 @@ def train_diffusion(
     autoencoder_steps: Annotated[int, typer.Option(min=1, help="Planned steps of the autoencoder.")] = 5000,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Planned steps of the denoiser without poses.")] = 1000,
     controlnet_steps: Annotated[int, typer.Option(min=1, help="Planned steps of ControlNet with the denoiser.")] = 5000,
+    learning_rate: Annotated[
+        float,
+        typer.Option("--learning-rate", min=0, help="Highest rate of denoiser and ControlNet; half once they learn together."),
+    ] = 1e-3,
     batch: Batch = 16,
     accumulate: Accumulate = 1,
     checkpointing: Checkpointing = False,
@@ -51,7 +55,7 @@ def train_diffusion(
     as_json: JsonOption = False,
 ) -> None:
     """A small generator from nothing: autoencoder, text-conditioned denoiser, ControlNet; writes OUT/pipeline."""
-    with answering(as_json) as answer:
+    with answering(as_json and is_main_process()) as answer:
         from models.diffusion.networks import GeneratorShape
         from pipeline.generator_training import train_from_folder
 
@@ -64,6 +68,7 @@ def train_diffusion(
             )  # fmt: skip
             settings = _settings(
                 autoencoder_steps=autoencoder_steps, denoiser_steps=denoiser_steps, controlnet_steps=controlnet_steps,
+                denoiser_rate=learning_rate, controlnet_rate=learning_rate, controlnet_denoiser_rate=learning_rate / 2,
                 batch=batch, objective=objective, min_snr=min_snr, accumulate=accumulate, checkpointing=checkpointing,
                 seconds=seconds, seed=seed, device=device, precision=precision,
             )  # fmt: skip
@@ -98,7 +103,7 @@ def train_controlnet(
     as_json: JsonOption = False,
 ) -> None:
     """A ControlNet for a pipeline that is there, which stays as it is; writes OUT/controlnet for augment.controlnets."""
-    with answering(as_json) as answer:
+    with answering(as_json and is_main_process()) as answer:
         from pipeline.generator_training import train_controlnet_from_folder
 
         def made() -> Path:
@@ -120,12 +125,14 @@ def _finish(answer: Answer, name: str, train_it: Callable[[], Path]) -> None:
 
     try:
         answer.values[name] = str(train_it())
-        answer.show(f"{name}: {answer.values[name]}")
+        told = f"{name}: {answer.values[name]}"
     except Stopped as stopped:
         answer.values |= {name: None, "stopped": str(stopped)}
-        answer.show(str(stopped))
+        told = str(stopped)
     except (WeightsError, ValueError) as error:
         raise InputError(str(error)) from error
+    if is_main_process():
+        answer.show(told)
 
 
 def _settings(**options: Any) -> Any:

@@ -124,8 +124,7 @@ def train_detector(
 
     On several devices: torchrun --nproc_per_node N -m flows.cli train detector ...
     """
-    main_process = os.environ.get("RANK", "0") == "0"  # as accelerate and torchrun number them: one answer is enough
-    with answering(as_json and main_process) as answer:
+    with answering(as_json and is_main_process()) as answer:
         network = {"stacks": stacks, "channels": channels, "depth": depth, "tag_dims": tag_dims}
         network["checkpoint_stacks"] = checkpointing
         view = {
@@ -140,9 +139,14 @@ def train_detector(
             "tag_ramp": tag_ramp, "seconds": seconds, "seed": seed,
             "device": device, "precision": precision, "workers": workers,
         })  # fmt: skip
-        if main_process:
+        if is_main_process():
             answer.values |= config
             answer.show(f"weights: {config['weights']}")
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes as accelerate and torchrun number them: one answer is enough."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _trained(options: dict[str, Any]) -> dict[str, Any]:

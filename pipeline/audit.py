@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.skeleton import Topology
-from pipeline.clip_rig import clip_rig
 from pipeline.config import AuditConfig
-from pipeline.depth_check import DepthMaps
+from pipeline.depth_check import DepthMaps, depth_maps
 from pipeline.limbs import body_limbs, limb_lengths_m, median_known
 from pipeline.progress import progress
 from pipeline.rows_file import rows_file
@@ -201,7 +200,7 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
 
     def write(path: Path) -> tuple[int, dict[str, Any]]:
         tally = Tally()
-        verdicts = audit(SkeletonFile(made.path), config, len(ref.all("detect")), depth=_depth_of(ref))
+        verdicts = audit(SkeletonFile(made.path), config, len(ref.all("detect")), depth=depth_maps(ref))
         with rows_file(path, AUDIT) as file, progress(f"audit {ref.clip}", made.rows, "skeletons") as advance:
             for verdict in verdicts:
                 file.write([_row(verdict)])
@@ -210,11 +209,6 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
         return tally.accepted + tally.rejected, tally.figures()
 
     return slot.commit(write)
-
-
-def _depth_of(ref: Ref) -> DepthMaps | None:
-    folders = {tuple(made.summary["pair"]): made.path / "clouds" for made in ref.all("rectify")}
-    return DepthMaps(clip_rig(ref, {left: None for left, _ in folders}), folders) if folders else None
 
 
 class Tally:

@@ -38,7 +38,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """An image that was made, what was captured in its place where that is kept, and what the label check says of it."""
+    """An image that was made, with the captured background where that is kept, and what the label check says of it."""
 
     request: Request
     image: Image
@@ -123,7 +123,7 @@ def _around_m(scene: Scene | None, request: Request, config: AugmentConfig) -> A
 def agreeing(views: Sequence[Drawn], allowed_mm: float) -> Iterator[Drawn]:
     """The views of one instant, those rejected whose people do not stand where the other accepted views have them."""
     good = [one for one in views if one.check.accepted]
-    errors_mm = retriangulated_mm([one.request for one in good], [one.check.matched_px for one in good]) if good else {}
+    errors_mm = retriangulated_mm([one.request for one in good], [one.check.matched_px for one in good])
     for one in views:
         reasons = view_reasons(one.request, errors_mm, allowed_mm) if one.check.accepted else []
         yield replace(one, check=one.check.but(reasons))

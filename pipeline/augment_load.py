@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.diffusion.digest import folder_digest
+from models.diffusion.folder import trained_size_px
 from models.shipped import weights_folder, weights_path
+from models.weights import WeightsError
 from pipeline.config import AugmentConfig
 from pipeline.detect import FindsPeople
 from pipeline.errors import InputError
@@ -59,20 +60,22 @@ def generator_folder(store: Store, config: AugmentConfig) -> Path:
 
 
 def sized(store: Store, config: AugmentConfig) -> AugmentConfig:
-    """The settings with the size that the model was trained at, where they leave it open; a single file is taken for SD 1.5."""
+    """The settings with the size that the model was trained at, where they leave it open; a single file is taken for SD 1.5.
+
+    Raises InputError for a model that is not whole.
+    """
     if config.size_px is not None:
         return config
-    parts = [generator_folder(store, config) / part / "config.json" for part in ("unet", "vae")]
-    if not all(part.is_file() for part in parts):
-        return config.model_copy(update={"size_px": SINGLE_FILE_PX})
-    unet, vae = (json.loads(part.read_text()) for part in parts)
-    size_px = int(unet.get("sample_size", 64)) * 2 ** (len(vae.get("block_out_channels", [0] * 4)) - 1)
+    folder = generator_folder(store, config)
+    try:
+        size_px = SINGLE_FILE_PX if folder.is_file() else trained_size_px(folder)
+    except WeightsError as error:
+        raise InputError(f"{error}. {WITHOUT}") from error
     return config.model_copy(update={"size_px": size_px})
 
 
 def _located(store: Store, name: str) -> Path:
     from models.diffusion.recipe import located
-    from models.weights import WeightsError
 
     path = resolve(store.root, name)
     if path.exists():
@@ -107,8 +110,12 @@ def load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, G
     """Generator, checking detector, and the guide if any. Raises InputError saying what is missing or does not fit."""
     from models.detector import load_detector
     from models.diffusion.controlnet import load_generator
-    from models.weights import WeightsError
 
+    if bool(config.ip_adapter) != bool(config.identities):
+        raise InputError(
+            "augment.ip_adapter and augment.identities go together: the adapter shows people from pictures, and needs one at "
+            f"least; got {config.ip_adapter or 'no adapter'} and {len(config.identities)} pictures"
+        )
     loras = [f"{_located(store, name)}{equals}{weight}" for name, equals, weight in (t.partition("=") for t in config.loras)]
     try:
         generator = load_generator(

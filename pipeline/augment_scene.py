@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.rig import Rig
 from pipeline.augment_plan import Request
-from pipeline.depth_check import DepthMaps
+from pipeline.depth_check import depth_maps
 from pipeline.depth_map import seen_depth_m
 from pipeline.errors import StageError
 from pipeline.ingest import read_frame_sets
@@ -27,7 +26,7 @@ class Scene:
     """The frames and clouds of one clip, read forwards once: requests must come in the order of time."""
 
     def __init__(self, store: Store, ref: Ref, rig: Rig, requests: Sequence[Request]) -> None:
-        self.rig, self._depth = rig, _clouds(ref, rig)
+        self.rig, self._depth = rig, depth_maps(ref)
         times = {request.t_ns for request in requests}
         rows = stream_rows(ref.only("ingest").path, ["t_ns", "instant"])
         wanted = sorted({row["instant"] for row in rows if row["t_ns"] in times})
@@ -58,8 +57,3 @@ def composed(captured: Image, made: Image, mask: NDArray[np.bool_]) -> Image:
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     share = np.clip(inside / max(1.0, FEATHER * len(mask)), 0, 1)[..., None]
     return np.round(captured + share * (made.astype(np.float64) - captured)).astype(np.uint8)
-
-
-def _clouds(ref: Ref, rig: Rig) -> DepthMaps | None:
-    folders: dict[tuple[str, str], Any] = {tuple(made.summary["pair"]): made.path / "clouds" for made in ref.all("rectify")}
-    return DepthMaps(rig, folders) if folders else None

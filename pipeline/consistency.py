@@ -22,6 +22,8 @@ def retriangulated_mm(requests: Sequence[Request], matched_px: Sequence[Array]) 
     No view is left out of a joint: where one of them shows it elsewhere, the point is off, as it should be. Views that failed
     their own check are not asked.
     """
+    if len(requests) < 2:
+        return {}
     rig = Rig(tuple(request.camera for request in requests))
     seen: dict[int, Array] = {}
     truth_m: dict[int, Array] = {}
@@ -35,8 +37,6 @@ def retriangulated_mm(requests: Sequence[Request], matched_px: Sequence[Array]) 
 
 
 def _mpjpe_mm(rig: Rig, views_px: Array, truth_m: Array) -> float:
-    if len(rig) < 2:
-        return float("nan")
     found_m = triangulate(rig, views_px).xyz_m
     errors_mm = 1000 * np.linalg.norm(found_m - truth_m, axis=-1)
     known = errors_mm[np.isfinite(errors_mm)]

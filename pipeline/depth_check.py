@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from scipy.spatial import cKDTree
 
 from calibration.camera import Camera
 from calibration.rig import Rig
+from pipeline.clip_rig import clip_rig
+from pipeline.store import Ref
 from pipeline.types import Array
 
 # Points of a surface within this distance of a joint across its line of sight count, and at least so many must.
@@ -64,7 +67,7 @@ class DepthMaps:
         What a pair sees has holes that show from elsewhere, so other cameras are not told.
         """
         pairs = [pair for pair in self._pairs if camera in pair and (pair, t_ns) in self._clouds]
-        return np.concatenate([self._cloud(self._clouds[pair, t_ns]) for pair in pairs]) if pairs else None
+        return np.concatenate([_cloud(self._clouds[pair, t_ns]) for pair in pairs]) if pairs else None
 
     def _at(self, t_ns: int) -> dict[tuple[str, str], Surface]:
         """The surfaces of an instant, read once for all its people."""
@@ -74,13 +77,21 @@ class DepthMaps:
         return self._surfaces[1]
 
     def _read(self, pair: tuple[str, str], t_ns: int) -> Surface:
-        return Surface(self._rig[pair[0]], self._cloud(self._clouds[pair, t_ns]))
+        return Surface(self._rig[pair[0]], _cloud(self._clouds[pair, t_ns]))
 
-    @staticmethod
-    def _cloud(path: Path) -> Array:
-        import open3d  # 4 s
 
-        return np.asarray(open3d.io.read_point_cloud(path).points)
+def depth_maps(ref: Ref) -> DepthMaps | None:
+    """What the stereo pairs of a clip measured; None where nothing was rectified."""
+    folders = {tuple(made.summary["pair"]): made.path / "clouds" for made in ref.all("rectify")}
+    return DepthMaps(clip_rig(ref, {left: None for left, _ in folders}), folders) if folders else None
+
+
+@lru_cache(maxsize=2)
+def _cloud(path: Path) -> Array:
+    """The points of a cloud (N, 3); both cameras of a pair ask for the same, one after the other."""
+    import open3d  # 4 s
+
+    return np.asarray(open3d.io.read_point_cloud(path).points)
 
 
 class Surface:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,18 @@ from pipeline.generator_judge import generate_examples, judge_images, sheet
 SHOWN, COLUMNS = 24, 12
 
 
-def write_card(folder: Path, told: dict[str, Any], curve: Path, generator: Generator, kept_out: Sequence[Example]) -> None:
-    """FOLDER/README.md, and FOLDER/samples.png where examples were kept out of the training: the first ones, not chosen."""
+def write_card(
+    folder: Path, told: dict[str, Any], curve: Path, kept_out: Sequence[Example], load: Callable[[], Generator]
+) -> None:
+    """FOLDER/README.md, and FOLDER/samples.png where examples were kept out of the training: the first ones, not chosen.
+
+    load: gives the trained generator, and is called where there is something to show.
+    """
     lines = [f"# {folder.name}: model card", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {_plain(value)} |" for name, value in told.items()]
     lines += [f"| loss of {phase} | {loss} after {step} steps |" for phase, (step, loss) in last_losses(curve).items()]
     if len(kept_out) >= COLUMNS:
-        lines += ["", *_judged(folder, generator, kept_out[:SHOWN])]
+        lines += ["", *_judged(folder, load(), kept_out[:SHOWN])]
     lines += ["", "Its licence is that of the pictures, and of the model it began from, whichever asks for more."]
     write_atomically(folder / "README.md", "\n".join(lines) + "\n")
 
@@ -33,7 +38,7 @@ def _judged(folder: Path, generator: Generator, examples: Sequence[Example]) -> 
     images, kept = generate_examples(generator, examples, config)
     detector = load_detector(config.weights, flip=True)
     made, usual = (judge_images(i, kept, detector, config).figures() for i in (images, [e.image for e in kept]))
-    (folder / "samples.png").write_bytes(sheet(kept, images, COLUMNS))
+    write_atomically(folder / "samples.png", sheet(kept, images, COLUMNS))
     return [
         "![samples](samples.png)",
         "",

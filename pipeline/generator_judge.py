@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,25 +23,25 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """How well people are found again. oks, accepted: means over the images; images: N of them, RGB uint8 (S, S, 3)."""
+    """How well people are found again: means over so many images."""
 
     oks: float
     accepted: float
-    images: Sequence[Image] | Image
+    images: int
 
     def figures(self) -> dict[str, Any]:
         """As plain values."""
-        return {"images": len(self.images), "mean_oks": round(self.oks, 3), "accepted": round(self.accepted, 3)}
+        return {"images": self.images, "mean_oks": round(self.oks, 3), "accepted": round(self.accepted, 3)}
 
 
 def judge_images(
-    images: Sequence[Image] | Image, examples: Sequence[Example], detector: FindsPeople, config: AugmentConfig
+    images: Iterable[Image], examples: Sequence[Example], detector: FindsPeople, config: AugmentConfig
 ) -> Judgement:
     """Find people again in images (N, S, S, 3) and hold them against the examples' labels: for captured images this is the most
     that any generator can reach."""
     checks = [check_image(e.xy_px, image, detector, config) for image, e in zip(images, examples, strict=True)]
     oks = [float(check.oks.mean()) for check in checks]
-    return Judgement(float(np.mean(oks)), float(np.mean([check.accepted for check in checks])), images)
+    return Judgement(float(np.mean(oks)), float(np.mean([check.accepted for check in checks])), len(checks))
 
 
 def generate_examples(generator: Generator, examples: Sequence[Example], config: AugmentConfig) -> tuple[Image, list[Example]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from models.diffusion.base import load_base
-from models.diffusion.controlnet import load_generator
+from models.diffusion.controlnet import Generator, load_generator
 from models.diffusion.networks import GeneratorShape
 from models.diffusion.objectives import Objective
 from models.diffusion.train import Report, train_controlnet, train_generator, write_generator
@@ -16,7 +17,7 @@ from models.diffusion.train_settings import TrainSettings
 from pipeline.atomic import write_atomically
 from pipeline.errors import InputError
 from pipeline.generator_card import write_card
-from pipeline.generator_data import read_examples, training_images
+from pipeline.generator_data import Example, read_examples, training_images
 
 CURVE = Path("checkpoints") / "curve.csv"
 
@@ -40,12 +41,12 @@ def train_from_folder(
         networks, tokenizer = train_generator(training_images(examples), shape, settings, out / "checkpoints", report)
     except ValueError as error:
         raise InputError(str(error)) from error
-    write_generator(networks, tokenizer, out / "pipeline", settings.objective)
-    told = {"examples": len(examples), "held_out_images": held_out, "shape": shape.to_dict(), "settings": asdict(settings)}
-    write_atomically(out / "pipeline" / "training.json", json.dumps(told, indent=1))
-    kept_out = read_examples(data, shape.size_px, seed=settings.seed, held_out=-held_out) if held_out else []
-    generator = load_generator(out / "pipeline", settings.device, scheduler="flow" if settings.objective == "flow" else "ddim")
-    write_card(out / "pipeline", {"data": str(data), **told}, out / CURVE, generator, kept_out)
+    if main_process():
+        folder, sampler = out / "pipeline", "flow" if settings.objective == "flow" else "ddim"
+        write_generator(networks, tokenizer, folder, settings.objective)
+        told = {"examples": len(examples), "held_out_images": held_out, "shape": shape.to_dict(), "settings": asdict(settings)}
+        kept_out = read_examples(data, shape.size_px, seed=settings.seed, held_out=-held_out) if held_out else []
+        _describe(folder, data, told, kept_out, lambda: load_generator(folder, settings.device, scheduler=sampler))
     return out / "pipeline"
 
 
@@ -63,7 +64,7 @@ def train_controlnet_from_folder(
 
     size_px: side of the images; None: what the pipeline was trained at. Raises as `train_from_folder`, and WeightsError.
     """
-    ready = load_base(base, begin_from)
+    ready = load_base(base, begin_from, settings.seed)
     size = size_px or ready.size_px
     examples = read_examples(data, size, seed=settings.seed, held_out=held_out)
     try:
@@ -73,14 +74,25 @@ def train_controlnet_from_folder(
         )  # fmt: skip
     except ValueError as error:
         raise InputError(str(error)) from error
-    networks.controlnet.half().save_pretrained(out / "controlnet")
-    told = {"examples": len(examples), "held_out_images": held_out, "base": ready.digest, "settings": asdict(settings)}
-    write_atomically(out / "controlnet" / "training.json", json.dumps(told, indent=1))
-    kept_out = read_examples(data, size, seed=settings.seed, held_out=-held_out) if held_out else []
-    generator = load_generator(base, settings.device, [out / "controlnet"], _sampler(ready.scheduler))
-    write_card(out / "controlnet", {"data": str(data), "pipeline": base.name, **told}, out / CURVE, generator, kept_out)
+    if main_process():
+        folder, sampler = out / "controlnet", "flow" if Objective.of(ready.scheduler).name == "flow" else "ddim"
+        networks.controlnet.half().save_pretrained(folder)
+        told = {"examples": len(examples), "held_out_images": held_out, "base": base.name, "settings": asdict(settings)}
+        kept_out = read_examples(data, size, seed=settings.seed, held_out=-held_out) if held_out else []
+        _describe(folder, data, told, kept_out, lambda: load_generator(base, settings.device, [folder], sampler))
     return out / "controlnet"
 
 
-def _sampler(scheduler: Any) -> str:
-    return "flow" if Objective.of(scheduler).name == "flow" else "ddim"
+def main_process() -> bool:
+    """Whether this is the one of accelerate's processes that writes."""
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
+
+
+def _describe(
+    folder: Path, data: Path, told: dict[str, Any], kept_out: Sequence[Example], load: Callable[[], Generator]
+) -> None:
+    """training.json, to be read by programs, and the card."""
+    write_atomically(folder / "training.json", json.dumps(told, indent=1))
+    write_card(folder, {"data": data.name, **told}, folder.parent / CURVE, kept_out, load)

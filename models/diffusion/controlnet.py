@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -126,7 +127,7 @@ class Generator:
 
     def _noise(self, order: Order, generators: list[torch.Generator]) -> Tensor | None:
         """The first noise (B, c, h, w) of images that begin as noise; None where the pipeline adds it to a captured image."""
-        if order.captured is not None and order.captured.strength < 1:
+        if self.form == "image" or (order.captured is not None and order.captured.strength < 1):
             return None
         factor = self.pipeline.vae_scale_factor
         shape = (self.pipeline.vae.config.latent_channels, *(side // factor for side in order.size_hw))
@@ -203,7 +204,9 @@ def load_generator(
         pipeline.scheduler = make_scheduler(scheduler, pipeline.scheduler.config)
     _check_kinds(pipeline, kinds)
     pipeline.set_progress_bar_config(disable=True)
-    digest = "".join(folder_digest(folder) for folder in (path, *controls, *map(Path, _files(loras, ip_adapter))))
+    digests = [folder_digest(folder) for folder in (path, *controls, *map(Path, _files(loras, ip_adapter)))]
+    # whoever reads the first digits of it must see that a LoRA or another ControlNet took part
+    digest = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     size_px = int(pipeline.unet.config.sample_size) * pipeline.vae_scale_factor
     return Generator(pipeline, path.resolve().name, digest, size_px, device, form, tuple(kinds))
 

@@ -71,6 +71,24 @@ def check_safetensors(path: Path) -> None:
         raise WeightsError(f"{path}: expected {expected} bytes, found {found}; it is half-downloaded, fetch it again")
 
 
+def trained_size_px(folder: Path) -> int:
+    """The side of the images that a pipeline was trained on. Raises WeightsError for a folder without UNet and autoencoder."""
+    _model_index(folder)
+    unet, vae = (_read_json(folder / part / "config.json") for part in ("unet", "vae"))
+    # what a configuration leaves out is Stable Diffusion's: latents of 64, an autoencoder of four levels
+    return int(unet.get("sample_size", 64)) * 2 ** (len(vae.get("block_out_channels", range(4))) - 1)
+
+
+def is_xl(model: Path) -> bool:
+    """Whether a pipeline, or a single-file checkpoint, is of the XL layout: it has a second text encoder."""
+    if model.is_dir():
+        return "text_encoder_2" in _read_json(_model_index(model))
+    from safetensors import safe_open
+
+    with safe_open(model, framework="numpy") as file:
+        return any(name.startswith("conditioner.embedders.1.") for name in file.keys())  # noqa: SIM118  (safe_open is no dict)
+
+
 def pipeline_variant(folder: Path) -> str | None:
     """``fp16`` where a network's weights are there in that variant alone, else None."""
     names = [file.name for file in sorted((folder / "unet").glob("*.safetensors"))]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from models.detector_data import SIGMA_MAX, gaussian_maps
-from models.diffusion.schedulers import noise_levels
+from models.diffusion.schedulers import noise_levels, step_of
 from models.hourglass import STEM_STRIDE, StackedHourglass
 
 JOINT_WEIGHT = 9.0  # extra weight of the error on a Gaussian: a joint's own pixels are few
@@ -67,9 +67,10 @@ class DetectorGuidance:
 
     def __call__(self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The latents (B, c, h, w) after a step, moved."""
-        latents, times = tensors["latents"], pipeline.scheduler.timesteps
-        if self._before is not None and int((times == timestep).nonzero()[0]) < self.guide.until * len(times):
-            before, after = noise_levels(pipeline.scheduler, timestep)
+        latents, scheduler = tensors["latents"], pipeline.scheduler
+        step = step_of(scheduler, timestep)
+        if self._before is not None and step < self.guide.until * len(scheduler.timesteps):
+            before, after = noise_levels(scheduler, step)
             latents = latents + after[0] * self.shift(pipeline.vae, one_step_x0(self._before, latents, before, after))
         self._before = latents
         return {"latents": latents}

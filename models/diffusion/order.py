@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,25 +87,20 @@ class Order:
             )
         if self.guided is not None and len(self.guided.labels_px) != len(maps):
             raise ValueError(f"generate: labels of {len(self.guided.labels_px)} for {len(maps)} images")
-        self._check_captured(form)
+        if self.shared is not None and len(self.shared.seeds) != len(maps):
+            raise ValueError(f"generate: {len(self.shared.seeds)} shared seeds for {len(maps)} images")
+        if (self.captured is None) != (form == "text"):
+            needs = "needs" if self.captured is None else "takes no"
+            raise ValueError(f"generate: the form {form} {needs} captured images")
+        if self.captured is not None:
+            self._check_captured(self.captured, form)
 
-    def _check_captured(self, form: str) -> None:
-        wanted: dict[str, tuple[Any, ...]] = {
-            "text": (), "image": (len(self), *self.size_hw, 3), "inpaint": (len(self), *self.size_hw)
-        }  # fmt: skip
-        begin = self.captured
-        if (begin is None) != (form == "text"):
-            raise ValueError(f"generate: the form {form} {'needs' if begin is None else 'takes no'} captured images")
-        if begin is None:
-            return
-        if begin.images.shape != (len(self), *self.size_hw, 3) or begin.images.dtype != np.uint8:
-            raise ValueError(f"generate: expected captured images uint8 {wanted['image']}, got {begin.images.shape}")
-        if (begin.masks is not None) != (form == "inpaint") or (
-            begin.masks is not None and begin.masks.shape != wanted["inpaint"]
-        ):
-            found = "none" if begin.masks is None else begin.masks.shape
-            raise ValueError(
-                f"generate: masks: the form {form} wants {wanted[form] if form == 'inpaint' else 'none'}, got {found}"
-            )
+    def _check_captured(self, begin: Captured, form: str) -> None:
+        images, masks = (len(self), *self.size_hw, 3), (len(self), *self.size_hw) if form == "inpaint" else None
+        if begin.images.shape != images or begin.images.dtype != np.uint8:
+            raise ValueError(f"generate: expected captured images uint8 {images}, got {begin.images.shape}")
+        found = None if begin.masks is None else begin.masks.shape
+        if found != masks:
+            raise ValueError(f"generate: masks: the form {form} wants {masks or 'none'}, got {found or 'none'}")
         if not 0 < begin.strength <= 1:
             raise ValueError(f"generate: strength: expected above 0 and at most 1, got {begin.strength}")

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from models.diffusion.base import load_controlnet
-from models.diffusion.folder import check_part, check_pipeline, check_safetensors, pipeline_variant
+from models.diffusion.folder import check_part, check_pipeline, check_safetensors, is_xl, pipeline_variant
 from models.weights import WeightsError
 
 FORMS = {"text": "", "image": "Img2Img", "inpaint": "Inpaint"}  # what an image begins as, and diffusers' word for it
@@ -86,8 +86,7 @@ def load_pipeline(
 
 def pipeline_class(model: Path, controlnets: Sequence[Path], form: str) -> str:
     """The name of diffusers' class for a model with these ControlNets. Raises WeightsError for a union beside others."""
-    index = {} if model.is_file() else json.loads((model / "model_index.json").read_text())
-    large = "text_encoder_2" in index or (model.is_file() and "xl" in model.name.lower())
+    large = is_xl(model)
     controls = controlnets or (model / "controlnet",)
     names = [json.loads((folder / "config.json").read_text()).get("_class_name") for folder in controls]
     union = "ControlNetUnionModel" in names
@@ -110,9 +109,11 @@ def _from_folder(kind: Any, folder: Path, settings: dict[str, Any]) -> Any:
 def _from_file(kind: Any, path: Path, settings: dict[str, Any]) -> Any:
     """A single-file checkpoint, with the configuration of its parts from a folder of the same name beside it, or the cache."""
     config = path.with_suffix("")
-    told = {"config": str(config)} if config.is_dir() else {}
+    told: dict[str, Any] = {"config": str(config)} if config.is_dir() else {}
+    if "XL" not in kind.__name__:
+        told["safety_checker"] = None  # as in a folder
     try:
-        return kind.from_single_file(str(path), safety_checker=None, **told, **settings)
+        return kind.from_single_file(str(path), **told, **settings)
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{path}: a single-file checkpoint says nothing of its tokenizer and the sizes of its parts, and the folder "
@@ -172,7 +173,7 @@ def spared(pipeline: Any, device: str) -> Any:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.to(device)
-    if "attention slicing" in switches:
+    if "attention slicing" in switches and pipeline.unet.encoder_hid_proj is None:  # it would put an IP-Adapter out of action
         pipeline.enable_attention_slicing()
     if switches:
         logging.getLogger(__name__).info("%s: memory is short: %s", type(pipeline).__name__, ", ".join(switches))

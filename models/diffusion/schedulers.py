@@ -64,9 +64,13 @@ def sampler_name(scheduler: Any) -> str:
     return next((name for name, (kind, _, _) in SCHEDULERS.items() if kind in kinds), type(scheduler).__name__)
 
 
-def noise_levels(scheduler: Any, timestep: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(alpha, sigma) of the latents x = alpha x0 + sigma noise before and after a GUIDABLE sampler's step at a timestep."""
-    step = int((scheduler.timesteps == timestep).nonzero()[0])
+def step_of(scheduler: Any, timestep: Any) -> int:
+    """Which of a sampler's steps goes from a timestep: a pipeline that begins with an image counts from its own first one."""
+    return int((scheduler.timesteps == timestep).nonzero()[0])
+
+
+def noise_levels(scheduler: Any, step: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(alpha, sigma) of the latents x = alpha x0 + sigma noise before and after a step of a GUIDABLE sampler."""
     if hasattr(scheduler, "sigmas"):
         flow = sampler_name(scheduler) == "flow"
         sigmas = [float(scheduler.sigmas[step]), float(scheduler.sigmas[step + 1])]

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from models.diffusion.checkpoint import Averaged, load_checkpoint, save_checkpoi
 from models.diffusion.learners import Autoencoder, Denoiser, autoencoder_loss
 from models.diffusion.networks import GeneratorShape, Networks, build_networks, build_tokenizer, save_pipeline
 from models.diffusion.objectives import Noised, Objective, denoising_error, make_noise_schedule
-from models.diffusion.train_settings import TrainSettings, rate_share
+from models.diffusion.train_settings import MAY_CHANGE, TrainSettings, rate_share
 from models.diffusion.training_images import TrainingImages, latent_means, pixels, token_ids
 from models.stop_signals import Stopping, stop_signals
 from models.train_config import mixed_precision
@@ -90,15 +90,20 @@ class Training:
     folder: Path
     digest: str
     report: Report
-    stopping: Stopping = field(default_factory=Stopping)
 
     def __post_init__(self) -> None:
-        if self.settings.batch % (self.settings.accumulate * self.accelerator.num_processes):
-            raise ValueError(
-                f"batch: expected a multiple of {self.settings.accumulate} parts for each of "
-                f"{self.accelerator.num_processes} processes, got {self.settings.batch}"
-            )
-        object.__setattr__(self, "stopping", Stopping(self.settings.seconds))
+        processes, parts = self.accelerator.num_processes, self.settings.accumulate
+        for name, size, shares in (
+            ("batch", self.settings.batch, parts * processes),
+            ("autoencoder_batch", self.settings.autoencoder_batch, processes),
+        ):
+            if size % shares:
+                raise ValueError(f"{name}: expected a multiple of {shares} ({processes} processes, {parts} parts), got {size}")
+
+    @cached_property
+    def stopping(self) -> Stopping:
+        """Told to stop by a signal, or when the time is over, which begins with the first phase."""
+        return Stopping(self.settings.seconds)
 
     @cached_property
     def accelerator(self) -> Any:
@@ -144,7 +149,7 @@ class Training:
         self._denoise("controlnet", model, rates, latents, tokens)
 
     def _denoise(self, name: str, model: Denoiser, rates: Mapping[str, float], latents: Tensor, tokens: Tensor) -> None:
-        maps = np.stack([self.data.pose_maps, self.data.mirrored_maps])
+        maps = (self.data.pose_maps, self.data.mirrored_maps)
         size = (self.settings.batch,)
 
         def batches(draw: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
@@ -152,7 +157,7 @@ class Training:
             dropped = torch.rand(size, generator=draw) < self.settings.drop_caption
             noised = self.objective.noised(latents[mirror, pick], draw)
             ids = torch.where(dropped[:, None], tokens[-1], tokens[pick])
-            conditions = torch.from_numpy(maps[mirror.numpy(), pick.numpy()])
+            conditions = torch.from_numpy(np.stack([maps[m][p] for m, p in zip(mirror.tolist(), pick.tolist(), strict=True)]))
             parts = (noised.x, noised.times, noised.target, noised.weight, ids, conditions)
             yield from zip(*(part.chunk(self.settings.accumulate) for part in parts), strict=True)
 
@@ -224,7 +229,7 @@ class Training:
     def _mean(self, losses: list[Tensor], where: str) -> float:
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
-            raise ValueError(f"{where}: the loss is {mean}; go on from the last checkpoint with a lower rate")
+            raise ValueError(f"{where}: the loss is {mean}; begin again in another folder with a lower learning rate")
         return mean
 
     def _keep(
@@ -253,7 +258,7 @@ def _start_controlnet(networks: Networks) -> None:
 
 def digest_of(networks: Any, settings: TrainSettings, data: TrainingImages) -> str:
     """What a training is of: networks (anything JSON can say), data, and settings but for those of memory, time and length."""
-    kept = {name: value for name, value in asdict(settings).items() if name not in settings.of_memory}
+    kept = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
     digest = hashlib.sha256(json.dumps([networks, kept, data.captions]).encode())
     for array in (data.images, data.pose_maps, data.mirrored_maps):
         digest.update(np.ascontiguousarray(array).data)

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from models.diffusion.objectives import PREDICTIONS
 from models.train_config import PRECISIONS
 
+# Settings of memory, time and length: a training may go on with others.
+MAY_CHANGE = (
+    "accumulate", "checkpointing", "device", "precision", "seconds", "save_every", "autoencoder_steps", "denoiser_steps",
+    "controlnet_steps",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -50,15 +56,6 @@ class TrainSettings:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.batch % self.accumulate:
             raise ValueError(f"batch: expected a multiple of its {self.accumulate} parts (accumulate), got {self.batch}")
-
-    @property
-    def of_memory(self) -> dict[str, object]:
-        """What changes memory, time and lengths, but not what is learnt: a training may go on with other values."""
-        names = ("accumulate", "checkpointing", "device", "precision", "seconds", "save_every")
-        return {name: getattr(self, name) for name in (*names, *(f"{phase}_steps" for phase in PHASES))}
-
-
-PHASES = ("autoencoder", "denoiser", "controlnet")
 
 
 def rate_share(step: int, steps: int, warm_up: int = 100) -> float:

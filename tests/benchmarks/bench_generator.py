@@ -1,6 +1,7 @@
 """The generator beside plain diffusers, its ControlNet at the start, its samplers against each other, and SD 1.5 at full size.
 
-Run: ``python -m tests.benchmarks.bench_generator [overhead|zero|samplers|full ...]``; the first two without a word. samplers
+Run: ``python -m tests.benchmarks.bench_generator [overhead|zero|judge|samplers|full ...]``; the first two without a word. judge
+says how well people are found again in pictures under the poses of --portraits that were kept out of training. samplers
 takes half an hour (DDPM asks for a thousand steps a picture), full writes 3 GB of random weights below --folder and takes ten
 minutes. Times are CPU seconds of one thread, but for full, which takes the threads there are.
 """
@@ -28,6 +29,8 @@ from pipeline.augment import check_image
 from pipeline.augment_load import SHIPPED
 from pipeline.conditions import pose_map
 from pipeline.config import AugmentConfig
+from pipeline.generator_data import read_examples
+from pipeline.generator_judge import generate_examples, judge_images, sheet
 from pipeline.samples import encode_png
 from tests.models.diffusion.mixture import sliced_w1
 from tests.models.diffusion.tiny import CAPTIONS, TINY
@@ -113,6 +116,21 @@ def zero() -> None:
     print(f"zero convolutions at the start: output {'equal to' if same else 'DIFFERS from'} the base model's, bit for bit")
 
 
+def judge(generator: Generator, portraits: Path, kept_out: int, count: int, out: Path | None) -> None:
+    """The first crops that training never saw, without guidance by a detector; by the next crop's pose for chance."""
+    examples = read_examples(portraits, generator.size_px, held_out=-kept_out)[:count]
+    config = AugmentConfig(size_px=generator.size_px)
+    images, kept = generate_examples(generator, examples, config)
+    detector = load_detector(config.weights, flip=True)
+    for name, shown, poses in (
+        ("generated", list(images), kept), ("generated, judged by the next pose", list(images), [*kept[1:], kept[0]]),
+        ("drawn", [example.image for example in kept], kept),
+    ):  # fmt: skip
+        print(f"{name}: {judge_images(shown, poses, detector, config).figures()}", flush=True)
+    if out is not None:
+        out.write_bytes(sheet(kept, images, 12))
+
+
 def samplers(count: int) -> None:
     """DDIM in 50 steps against DDPM in 1,000 on the shipped net, by what the detector sees in their pictures."""
     features, found, seconds = load_network("studio")[0].eval(), {}, {}
@@ -176,9 +194,12 @@ def write_full(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="overhead|zero|samplers|full")
+    parser.add_argument("parts", nargs="*", metavar="overhead|zero|judge|samplers|full")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sd15-random")
-    parser.add_argument("--pictures", type=int, default=16, help="of each sampler")
+    parser.add_argument("--pictures", type=int, default=16, help="of each sampler, or to judge")
+    parser.add_argument("--portraits", type=Path, default=Path("portraits"), help="what the generator was trained on")
+    parser.add_argument("--held-out", type=int, default=200, help="so many of their last pictures were kept out")
+    parser.add_argument("--out", type=Path, help="a sheet of what was judged")
     chosen = parser.parse_args()
     parts = chosen.parts or ["overhead", "zero"]
     if parts != ["full"]:
@@ -187,6 +208,9 @@ def main() -> None:
         overhead(load_generator(weights_folder() / SHIPPED))
     if "zero" in parts:
         zero()
+    if "judge" in parts:
+        generator = load_generator(weights_folder() / SHIPPED)
+        judge(generator, chosen.portraits, chosen.held_out, chosen.pictures, chosen.out)
     if "samplers" in parts:
         samplers(chosen.pictures)
     if "full" in parts:

@@ -111,6 +111,10 @@ def test_every_view_of_an_instant_shows_the_same_picture(
         assert len(set(zip(shared.seeds, shared.picture, strict=True))) == len(set(shared.seeds))
         assert shared.share == 0.5
     assert {number for shared in given for number in shared.picture} == {0, 1}
+    with pytest.raises(
+        InputError, match="augment.ip_adapter and augment.identities go together.*got no adapter and 2 pictures"
+    ):
+        augment.run(store, ref, CONFIG.model_copy(update=told | {"ip_adapter": ""}))
     with pytest.raises(InputError, match="look9.png: expected a picture, found no file"):
         augment.run(store, ref, CONFIG.model_copy(update=told | {"identities": ("look9.png",)}))
 

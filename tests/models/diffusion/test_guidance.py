@@ -60,7 +60,7 @@ def test_a_step_tells_where_it_went(name: str) -> None:
     draw = torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 1, 4, 8, 8, generator=draw)
     t = scheduler.timesteps[3]
-    (alpha, sigma), after = noise_levels(scheduler, t)
+    (alpha, sigma), after = noise_levels(scheduler, 3)
     before = alpha * x0 + sigma * noise
     stepped = scheduler.step(noise - x0 if name == "flow" else noise, t, before).prev_sample
     torch.testing.assert_close(stepped, after[0] * x0 + after[1] * noise, rtol=1e-3, atol=1e-3)

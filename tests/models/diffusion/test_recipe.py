@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from models.diffusion.controlnet import Captured, Generator, Shared, load_generator
+from models.diffusion.folder import is_xl
 from models.diffusion.recipe import located, memory_switches
 from models.weights import WeightsError
+from tests.models.diffusion.test_guidance import guide, standing_at
 from tests.models.diffusion.tiny import make_tiny_pipeline
 from tests.models.diffusion.tiny_xl import make_tiny_xl, write_ip_adapter, write_lora
 
@@ -53,6 +55,37 @@ def test_inpainting_paints_inside_its_mask_alone(folder: Path) -> None:
     change = np.abs(one - again).mean((0, 3))
     # latents outside are the captured image's; the decoder's normalisation still sees the whole
     assert change[12:20, 12:20].mean() > 2 * change[:2].mean()
+
+
+@pytest.mark.parametrize("form", ["image", "inpaint"])
+@pytest.mark.parametrize("scheduler", ["ddim", "euler"])
+def test_people_are_drawn_to_their_labels_in_captured_images_too(folder: Path, form: str, scheduler: str) -> None:
+    generator = load_generator(folder, form=form, scheduler=scheduler)
+    masks = np.zeros((2, 32, 32), bool)
+    masks[:, 4:28, 4:28] = True
+    begin = Captured(pictures(5), masks if form == "inpaint" else None, 0.9)
+    plain, guided = (made(generator, captured=begin, guided=g) for g in (None, guide().aimed_at([standing_at(16, 16)] * 2)))
+    assert (plain != guided).any(axis=(1, 2, 3)).all() and np.abs(plain.astype(int) - guided).mean() < 60
+
+
+def test_short_memory_changes_no_image(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter = str(write_ip_adapter(tmp_path / "ip", folder))
+    looks = Shared((1, 1), 0.0, list(pictures(9)), (0, 1))
+    roomy = made(load_generator(folder)), made(load_generator(folder, ip_adapter=adapter), shared=looks)
+    monkeypatch.setattr("models.diffusion.recipe._free_bytes", lambda device: 1)
+    tight = made(load_generator(folder)), made(load_generator(folder, ip_adapter=adapter), shared=looks)
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(roomy, tight, strict=True))  # one level of rounding
+
+
+def test_the_layout_of_a_single_file_is_read_from_it(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    for name, tensor in (
+        ("xl", "conditioner.embedders.1.model.ln_final.bias"),
+        ("small-xl-name", "cond_stage_model.logit_scale"),
+    ):
+        save_file({tensor: np.zeros(1, np.float32)}, tmp_path / f"{name}.safetensors")
+    assert is_xl(tmp_path / "xl.safetensors") and not is_xl(tmp_path / "small-xl-name.safetensors")
 
 
 def test_what_an_image_begins_as_must_fit_the_form(folder: Path) -> None:

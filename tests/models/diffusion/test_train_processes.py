@@ -42,6 +42,7 @@ def test_two_processes_learn_what_one_learns_and_write_once(tmp_path: Path) -> N
         assert name == "one" or "said 0" in done.stdout
     for phase in ("autoencoder", "denoiser", "controlnet"):
         one, two = (load_file(tmp_path / name / f"{phase}.safetensors") for name in ("one", "two"))
+        # gradients are averaged in another order, and AdamW makes steps of 1e-3 and more of near-zero ones
         assert all(torch.allclose(one[key], two[key], atol=2e-3) for key in one if key.startswith("weight/"))
     curves = [(tmp_path / name / "curve.csv").read_text().splitlines() for name in ("one", "two")]
     assert len(curves[0]) == len(curves[1]) == 8
