@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.diffusion.digest import folder_digest
-from models.diffusion.folder import trained_size_px
 from models.shipped import weights_folder, weights_path
-from models.weights import WeightsError
 from pipeline.config import AugmentConfig
 from pipeline.detect import FindsPeople
 from pipeline.errors import InputError
@@ -64,6 +62,9 @@ def sized(store: Store, config: AugmentConfig) -> AugmentConfig:
 
     Raises InputError for a model that is not whole.
     """
+    from models.diffusion.folder import trained_size_px
+    from models.weights import WeightsError
+
     if config.size_px is not None:
         return config
     folder = generator_folder(store, config)
@@ -76,6 +77,7 @@ def sized(store: Store, config: AugmentConfig) -> AugmentConfig:
 
 def _located(store: Store, name: str) -> Path:
     from models.diffusion.recipe import located
+    from models.weights import WeightsError
 
     path = resolve(store.root, name)
     if path.exists():
@@ -110,6 +112,7 @@ def load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, G
     """Generator, checking detector, and the guide if any. Raises InputError saying what is missing or does not fit."""
     from models.detector import load_detector
     from models.diffusion.controlnet import load_generator
+    from models.weights import WeightsError
 
     if bool(config.ip_adapter) != bool(config.identities):
         raise InputError(
