@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.diffusion.controlnet import Generator
     from models.diffusion.guidance import Guide
 
-VERSION = "3"
+VERSION = "4"
 
 BATCH = 8  # images asked of the generator at once; it cuts them further by the memory there is
 
@@ -160,6 +160,7 @@ def _sample(drawn: Drawn, generator: str) -> Sample:
         xy_px=request.xy_px,
         xyz_m=request.xyz_m,
         visible=np.where(labelled, 2, 0),
+        person=request.person,
         origin="generated",
         prompt=request.prompt,
         seed=request.seed,

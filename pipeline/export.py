@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.card import Counts, card
 from pipeline.clip_rig import clip_rig
@@ -28,7 +29,7 @@ from pipeline.tables import SAMPLES, SkeletonFile, instants_of, stream_poses2d, 
 from pipeline.trc import Trajectories, write_trc
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
-VERSION = "2"
+VERSION = "3"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 
@@ -94,13 +95,13 @@ def _accepted(clip: Ref) -> Iterator[Skeletons3D]:
     return keep_accepted(SkeletonFile(clip.only("reconstruct").path), stream_rows(clip.only("audit").path))
 
 
-def _by_time(clip: Ref) -> dict[int, tuple[Array, Array]]:
-    """t_ns -> accepted and rejected skeletons (P, J, 3)."""
+def _by_time(clip: Ref) -> dict[int, tuple[NDArray[np.int64], Array, Array]]:
+    """t_ns -> identities (P,) and skeletons (P, J, 3) of those accepted, and rejected skeletons (R, J, 3)."""
     accepted = {instant.t_ns: instant.person for instant in _accepted(clip)}
     split = {}
     for instant in SkeletonFile(clip.only("reconstruct").path):
         is_kept = np.isin(instant.person, accepted.get(instant.t_ns, ()))
-        split[instant.t_ns] = (instant.xyz_m[is_kept], instant.xyz_m[~is_kept])
+        split[instant.t_ns] = (instant.person[is_kept], instant.xyz_m[is_kept], instant.xyz_m[~is_kept])
     return split
 
 

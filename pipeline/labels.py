@@ -22,16 +22,20 @@ NEAR = 0.15
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """People of one image: xy_px (P, J, 2), xyz_m (P, J, 3), visible (P, J) as in COCO, ignore_xywh_px (B, 4)."""
+    """People of one image: identities person (P,), xy_px (P, J, 2), xyz_m (P, J, 3), visible (P, J) as in COCO,
+    ignore_xywh_px (B, 4)."""
 
+    person: NDArray[np.int64]
     xy_px: Array
     xyz_m: Array
     visible: NDArray[np.int64]
     ignore_xywh_px: Array
 
 
-def label_image(camera: Camera, accepted_m: Array, rejected_m: Array, pose: Poses2D | None) -> Labels:
-    """Labels from skeletons (P, J, 3) and the detections in this image.
+def label_image(
+    camera: Camera, person: NDArray[np.int64], accepted_m: Array, rejected_m: Array, pose: Poses2D | None
+) -> Labels:
+    """Labels from skeletons (P, J, 3) of people (P,) and the detections in this image.
 
     A joint is SEEN where it was detected too, HIDDEN where it is only projected, NOT_LABELLED outside the image. People who are
     in the image without a label (detected without a skeleton, or with a rejected one) get a box to ignore.
@@ -42,15 +46,15 @@ def label_image(camera: Camera, accepted_m: Array, rejected_m: Array, pose: Pose
     owner = _owners(xy_px, pose)
     visible = np.where(shown, HIDDEN, NOT_LABELLED).astype(np.int64)
     boxes = [box for box in map(box_xywh_px, project_labels(camera, rejected_m)[0]) if box is not None]
-    for d, person in enumerate(owner):
+    for d, label in enumerate(owner):
         assert pose is not None
-        if person >= 0:
-            near_px = NEAR * _diagonal_px(xy_px[person])
-            off_px = np.linalg.norm(pose.xy_px[d] - xy_px[person], axis=-1)
-            visible[person, shown[person] & (off_px <= near_px)] = SEEN
+        if label >= 0:
+            near_px = NEAR * _diagonal_px(xy_px[label])
+            off_px = np.linalg.norm(pose.xy_px[d] - xy_px[label], axis=-1)
+            visible[label, shown[label] & (off_px <= near_px)] = SEEN
         elif (box := box_xywh_px(pose.xy_px[d])) is not None:
             boxes.append(box)
-    return Labels(xy_px, xyz_m, visible, np.array(boxes).reshape(-1, 4))
+    return Labels(person[here], xy_px, xyz_m, visible, np.array(boxes).reshape(-1, 4))
 
 
 def _owners(xy_px: Array, pose: Poses2D | None) -> NDArray[np.int64]:
@@ -102,6 +106,7 @@ def captured_sample(
         xy_px=scale_px(labels.xy_px, ratio),
         xyz_m=labels.xyz_m,
         visible=labels.visible,
+        person=labels.person,
         origin="captured",
         ignore_xywh_px=np.array([box for box in inside if (box[2:] >= 1.0).all()]).reshape(-1, 4),
     )

@@ -99,6 +99,7 @@ def sample_rows(samples: Iterable[Sample]) -> Iterator[dict[str, Any]]:
             "x_px": sample.xy_px[..., 0].tolist(),
             "y_px": sample.xy_px[..., 1].tolist(),
             "visible": sample.visible.tolist(),
+            "person": [] if sample.person is None else sample.person.tolist(),
             "x_m": sample.xyz_m[..., 0].tolist(),
             "y_m": sample.xyz_m[..., 1].tolist(),
             "z_m": sample.xyz_m[..., 2].tolist(),

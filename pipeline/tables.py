@@ -110,6 +110,7 @@ SAMPLES = pa.schema(
         ("x_px", pa.list_(_REALS)),
         ("y_px", pa.list_(_REALS)),
         ("visible", pa.list_(_WHOLES)),
+        ("person", _WHOLES),  # identity within the clip; -1 where nobody knows
         ("x_m", pa.list_(_REALS)),
         ("y_m", pa.list_(_REALS)),
         ("z_m", pa.list_(_REALS)),

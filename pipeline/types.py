@@ -123,6 +123,7 @@ class Sample:
     image: encoded JPEG or PNG bytes; size_wh px; people P with xy_px (P, J, 2), xyz_m (P, J, 3) world, visible (P, J) 0/1/2 as
     in COCO; origin captured or generated; prompt, seed, generator and parent (id of the captured sample) only when generated;
     verdict accepted or rejected with its reasons; oks (P,) and drift_px (P, J) of a generated sample's label check;
+    person (P,) identities within the clip, -1 where nobody knows (the default);
     ignore_xywh_px (B, 4) boxes (left, top, width, height) around people in the image who carry no label.
     """
 
@@ -145,10 +146,14 @@ class Sample:
     oks: tuple[float, ...] = ()
     drift_px: tuple[tuple[float, ...], ...] = ()
     ignore_xywh_px: Array = field(default_factory=lambda: np.zeros((0, 4)))
+    person: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         sizes: dict[str, int] = {}
-        for name, letters in (("xy_px", "P J 2"), ("xyz_m", "P J 3"), ("visible", "P J"), ("ignore_xywh_px", "B 4")):
+        if self.person is None:
+            object.__setattr__(self, "person", np.full(len(self.xy_px), -1, np.int64))
+        shapes = (("xy_px", "P J 2"), ("xyz_m", "P J 3"), ("visible", "P J"), ("ignore_xywh_px", "B 4"), ("person", "P"))
+        for name, letters in shapes:
             object.__setattr__(self, name, _check(f"Sample.{name}", getattr(self, name), letters, sizes))
         object.__setattr__(self, "visible", self.visible.astype(np.int64))
 

@@ -24,6 +24,7 @@ from tests.pipeline.worlds import STANDING_M, ring, time_ns
 
 CONFIG = ExportConfig(image_long_side_px=160, rows_per_shard=5)
 WRIST = 9  # never detected in the session
+WHO, NOBODY = np.array([3]), np.zeros(0, np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,11 @@ def test_joints_not_detected_anywhere_have_no_label_and_the_others_were_seen(mad
             assert (np.delete(visible, WRIST) == SEEN).all()
 
 
+def test_a_row_says_who_its_people_are(made: Artefact) -> None:
+    for row in _rows(made.path / "data"):
+        assert row["person"] == ([0] if row["origin"] == "captured" else [-1])
+
+
 def test_people_without_a_skeleton_get_a_box_to_ignore(made: Artefact) -> None:
     for row in _rows(made.path / "data"):
         if row["origin"] == "captured":
@@ -119,14 +125,14 @@ def test_a_view_without_the_detection_calls_its_joints_hidden() -> None:
     xy_px = camera.project(STANDING_M)
     half = np.where(np.arange(17)[:, None] < 11, xy_px, np.nan)[None]
     pose = Poses2D("cam1", 0, half, np.ones((1, 17)), np.zeros((1, 1)))
-    labels = label_image(camera, body, np.zeros((0, 17, 3)), pose)
+    labels = label_image(camera, WHO, body, np.zeros((0, 17, 3)), pose)
     assert labels.visible[0].tolist() == [SEEN] * 11 + [HIDDEN] * 6
-    assert (label_image(camera, body, np.zeros((0, 17, 3)), None).visible == HIDDEN).all()
+    assert (label_image(camera, WHO, body, np.zeros((0, 17, 3)), None).visible == HIDDEN).all()
 
 
 def test_a_rejected_skeleton_is_a_box_and_no_label() -> None:
     camera = ring(1).cameras[0]
-    labels = label_image(camera, np.zeros((0, 17, 3)), STANDING_M[None], None)
+    labels = label_image(camera, NOBODY, np.zeros((0, 17, 3)), STANDING_M[None], None)
     assert len(labels.xy_px) == 0
     [box] = labels.ignore_xywh_px
     xy_px = camera.project(STANDING_M)
@@ -135,7 +141,7 @@ def test_a_rejected_skeleton_is_a_box_and_no_label() -> None:
 
 
 def test_an_image_smaller_than_the_limit_is_not_enlarged() -> None:
-    labels = label_image(ring(1).cameras[0], STANDING_M[None], np.zeros((0, 17, 3)), None)
+    labels = label_image(ring(1).cameras[0], WHO, STANDING_M[None], np.zeros((0, 17, 3)), None)
     sample = captured_sample("walk", ring(1).cameras[0], 0, np.zeros((720, 960, 3), np.uint8), labels, 2000, 90)
     assert sample.size_wh == (960, 720)
     np.testing.assert_allclose(sample.xy_px, labels.xy_px)
