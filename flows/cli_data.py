@@ -190,9 +190,9 @@ def export(
 ) -> None:
     """A finished dataset in one format, with its card, as a folder of its own."""
     with answering(as_json) as answer:
-        from pipeline.release import release
+        from pipeline.handout import hand_out
 
-        made = release(session, out, kind, name)
+        made = hand_out(session, out, kind, name)
         answer.values |= {"out": str(out), "format": kind, "files": made.files, "notes": list(made.notes)}
         answer.show(f"{made.files} files in {out}", *made.notes)
 

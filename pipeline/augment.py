@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.augment_load import FORMS, load, pictures_of, sized, told_of
+from pipeline.augment_load import FORMS, load, networks_of, pictures_of, sized, told_of
 from pipeline.augment_plan import Request, draw_conditions, paint_mask, plan
 from pipeline.augment_scene import Scene, composed
 from pipeline.clip_rig import clip_rig
@@ -186,7 +186,7 @@ def run(store: Store, ref: Ref, config: AugmentConfig) -> Artefact:
         scene = Scene(store, ref, clip_rig(ref, store.session.clip(ref.clip).sources), requests)
         with progress(f"augment {ref.clip}", len(requests), "images") as advance:
             samples = list(augment(requests, generator, detector, config, advance, guide, scene, pictures_of(store, config)))
-    figures = {"reason": reason} if reason else summarise(requests, samples)
+    figures = {"reason": reason} if reason else summarise(requests, samples) | networks_of(store, config)
     return slot.commit(lambda path: write_rows(path, sample_rows(samples), SAMPLES), len(samples), figures)
 
 

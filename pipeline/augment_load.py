@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from models.diffusion.digest import folder_digest
 from models.shipped import weights_folder, weights_path
 from pipeline.config import AugmentConfig
-from pipeline.detect import FindsPeople
+from pipeline.detect import FindsPeople, told_of_weights
 from pipeline.errors import InputError
 from pipeline.session import resolve
 from pipeline.store import Store
@@ -106,6 +107,24 @@ def told_of(store: Store, config: AugmentConfig) -> dict[str, Any]:
         "generator": [folder_digest(path) if path.exists() else "" for path in _files(store, config)],
         "detector": [hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in detectors],
     }
+
+
+def networks_of(store: Store, config: AugmentConfig) -> dict[str, Any]:
+    """What takes part, for the dataset card: the generator with its digest and licence, and the detector that checks."""
+    folder = generator_folder(store, config)
+    name = f"{config.model or SHIPPED}@{folder_digest(folder)[:16]}"
+    return {"generator": name, "generator_licence": licence_of(folder), **told_of_weights(config.weights)}
+
+
+def licence_of(folder: Path) -> str:
+    """The licence in a model card's front matter (README.md), or that it is not stated."""
+    card = folder / "README.md"
+    text = card.read_text(errors="replace") if card.is_file() else ""
+    head = text.split("---")[1] if text.startswith("---") and text.count("---") > 1 else ""
+    try:
+        return str((yaml.safe_load(head) or {}).get("license", "not stated"))
+    except (yaml.YAMLError, AttributeError):
+        return "not stated"
 
 
 def load(store: Store, config: AugmentConfig) -> tuple[Generator, FindsPeople, Guide | None]:

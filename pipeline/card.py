@@ -61,7 +61,7 @@ def card(session: str, clips: Sequence[Ref], counts: Counts, config: ExportConfi
         "Made with posemill from synchronised recordings: people detected in every view, matched, triangulated, checked, and "
         "projected back into the images as labels.",
         _contents(counts, config),
-        _LABELS,
+        LABELS,
         _making(clips, counts),
         _rejections(clips, counts),
         "## Settings\n\n```yaml\n" + yaml.safe_dump(_settings(clips) | {"export": config.model_dump(mode="json")}) + "```",
@@ -92,7 +92,7 @@ def _contents(counts: Counts, config: ExportConfig) -> str:
         f"{counts.captured} captured and {counts.generated} generated images with {counts.people} labelled people: "
         f"{counts.joints_seen} joints seen, {counts.joints_hidden} hidden or not detected, {counts.ignore_boxes} boxes around "
         f"people without a label. Captured images have a long side of at most {config.image_long_side_px} px.\n\n"
-        + _table(["clip", "camera", "images"], views)
+        + markdown_table(["clip", "camera", "images"], views)
         + "\n\nThere is one split, `train`. To make others, split by `clip` or by `t_ns`, never by camera: all views of an "
         "instant show the same pose.\n\n"
         "- `data/`: Parquet for `datasets.load_dataset` or any other reader, images inside\n"
@@ -102,13 +102,13 @@ def _contents(counts: Counts, config: ExportConfig) -> str:
     )
 
 
-_LABELS = (
+LABELS = (
     "## Labels\n\n"
     f"Joints of `{DEFAULT_TOPOLOGY.name}`: {', '.join(DEFAULT_TOPOLOGY.joints)}. `x_px`, `y_px`: pixels of the stored image, "
     "(0, 0) being the centre of the top-left pixel. `x_m`, `y_m`, `z_m`: world metres, z up. `visible`: 2 where the joint was "
     "also detected in this image, 1 where it is only projected from other views (hidden, or missed), 0 outside the image or "
     "unknown (then NaN). `ignore_xywh_px`: left, top, width, height of boxes around people without a label: mask the loss there"
-    " (crowd boxes in COCO)."
+    " (crowd boxes in COCO). `person`: who it is, a number within the clip."
 )
 
 
@@ -139,7 +139,7 @@ def _rejections(clips: Sequence[Ref], counts: Counts) -> str:
         figures = clip.only("audit").summary
         why = ", ".join(f"{gate} {count}" for gate, count in figures["rejected_by"].items()) or "-"
         rows.append([clip.clip, str(figures["accepted"]), str(figures["rejected"]), why])
-    text = "## What was left out\n\n" + _table(
+    text = "## What was left out\n\n" + markdown_table(
         ["clip", "skeletons accepted", "rejected", "by gate (one can fail several)"], rows
     )
     examples = _examples(clips)
@@ -179,6 +179,7 @@ def _figures(figures: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table in markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

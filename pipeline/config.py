@@ -139,6 +139,24 @@ class ExportConfig(Section):
     rows_per_shard: int = Field(1000, ge=1, description="rows per Parquet file")
 
 
+class ReviewConfig(Section):
+    """The decision of a person before anything is released."""
+
+    required: bool = Field(True, description="release only what a person approved")
+    wait_hours: float = Field(72.0, gt=0, description="a run waits this long for the decision")
+
+
+class ReleaseConfig(Section):
+    """Versioned datasets of one or several sessions."""
+
+    validation: float = Field(0.1, ge=0, lt=1, description="share of the rows for the split `validation`")
+    test: float = Field(0.1, ge=0, lt=1, description="share of the rows for the split `test`")
+    generated_in: Literal["train", "all"] = Field("train", description="splits that hold generated images as well")
+    seed: int = Field(0, ge=0, description="which people go where, among equals")
+    licence: str = Field("", description="terms of the recordings, as the card is to state them")
+    rows_per_shard: int = Field(5000, ge=1, description="rows per Parquet file")
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -150,6 +168,8 @@ class Config(Section):
     audit: AuditConfig = AuditConfig()
     augment: AugmentConfig = AugmentConfig()
     export: ExportConfig = ExportConfig()
+    review: ReviewConfig = ReviewConfig()
+    release: ReleaseConfig = ReleaseConfig()
 
 
 def load_config(preset: str = "default", layers: Sequence[dict[str, Any]] = (), settings: Sequence[str] = ()) -> Config:

@@ -81,7 +81,7 @@ def imported(detections: Detections, shown: dict[int, list[int]], camera: str, c
 def run(store: Store, ref: Ref, config: DetectConfig) -> Artefact:
     """Detect in one camera (`ref.part`) of one clip; POSES2D rows. Raises InputError for unreadable imported detections."""
     source = store.session.clip(ref.clip).detections.get(ref.part, "")
-    told = _told_of_import(resolve(store.root, source)) if source else _told_of_weights(config.weights)
+    told = _told_of_import(resolve(store.root, source)) if source else told_of_weights(config.weights)
     slot = store.slot("detect", VERSION, config, ref, given=told)
     if done := slot.done():
         return done
@@ -130,7 +130,7 @@ def summarise(camera: str, poses: Sequence[Poses2D], instants: int) -> dict[str,
     }
 
 
-def _told_of_weights(weights: str) -> dict[str, Any]:
+def told_of_weights(weights: str) -> dict[str, Any]:
     """What decides the result of our own network, and goes into the dataset card: new weights run the stage again."""
     file = weights_path(weights)
     if not file.is_file():

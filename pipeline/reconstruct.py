@@ -23,8 +23,8 @@ from pipeline.progress import progress
 from pipeline.repair import gathered, repaired
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
-from pipeline.subframe import NEGLIGIBLE_S, at_the_instant, late_s, velocities_m_s
-from pipeline.tables import SKELETONS3D, instants_of, lateness_of, skeletons3d_rows, stream_poses2d
+from pipeline.subframe import NEGLIGIBLE_S, at_the_instant, late_s, lateness_of, velocities_m_s
+from pipeline.tables import SKELETONS3D, instants_of, skeletons3d_rows, stream_poses2d
 from pipeline.tracking import Limits, Tracker
 from pipeline.tracks import with_tracks
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D

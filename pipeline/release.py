@@ -1,89 +1,201 @@
-"""A finished dataset handed out in one format, as a folder of its own."""
+"""A release: the approved datasets of one or several sessions as one versioned folder that never changes again.
+
+OUT/v1/  data/{train,validation,test}-*.parquet   rows of tables.RELEASED
+         trc/SESSION/                             trajectories, as exported
+         README.md                                the card
+         release.json                             counts, splits, statistics, decisions, lineage, for programs
+         SHA256SUMS                               of every file, for `sha256sum --check`
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.atomic import disk_error, fsync, remove
-from pipeline.bvh import write_bvh
-from pipeline.c3d import write_c3d
+from pipeline.column_statistics import TableStatistics
+from pipeline.config import ReleaseConfig, session_config
+from pipeline.decisions import Decision, approved
 from pipeline.errors import InputError
-from pipeline.trajectories_json import write_json
-from pipeline.trc import Trajectories, read_trc
-from pipeline.viewer import write_viewers
+from pipeline.lineage import Made
+from pipeline.progress import progress
+from pipeline.release_card import record, release_card
+from pipeline.review_rows import dataset_rows
+from pipeline.session import Session
+from pipeline.shards import ShardWriter
+from pipeline.splits import SPLITS, Split, split
+from pipeline.status import finished
+from pipeline.store import Store
+from pipeline.tables import RELEASED
+from pipeline.types import Artefact
 
-# Format: what of export/<name>/ belongs to it.
-COPIED = {"parquet": "data", "coco": "coco", "trc": "trc"}
-# Format: what writes one person's trajectories in it, and says what is not as it was.
-WRITERS: dict[str, Callable[[Trajectories, Path], str]] = {"c3d": write_c3d, "bvh": write_bvh, "json": write_json}
-PAGE = "html"  # cameras and people of a clip on one page
-CARD = "README.md"
+BATCH_ROWS = 64  # images in memory at a time
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Approved:
+    """A finished dataset that may be released: its session, all that led to it, and the decision."""
+
+    root: Path
+    session: Session
+    made: Made
+    dataset: Artefact
+    decision: Decision | None
 
 
 @dataclass(frozen=True)
 class Released:
-    """What was handed out: number of files, and what a format could not keep, one note a file."""
+    """A new version: its folder, rows by split, and what was left out by hand."""
 
-    files: int
-    notes: tuple[str, ...] = ()
+    folder: Path
+    rows: dict[str, int]
+    excluded: int
 
 
-def release(session: Path, out: Path, kind: str, name: str = "dataset") -> Released:
-    """A finished dataset of a session as the new folder `out`, in one format with its card.
+def approved_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> Approved:
+    """What of a session may be released. Raises InputError when its run is not finished, StageError when nobody approved it
+    or somebody rejected it."""
+    made = finished(root, ("export",), preset, settings)
+    [dataset] = [artefact for _, artefact in made if artefact.kind == "export"]
+    session = Store(root).session
+    config = session_config(session, preset, settings)
+    return Approved(root, session, made, dataset, approved(root, dataset, config.review.required))
 
-    It appears whole or not at all. Raises InputError for a format or dataset that is not there and for a folder in use.
+
+def release(sources: Sequence[Approved], out: Path, config: ReleaseConfig, version: str = "") -> Released:
+    """Write OUT/<version> (default: the next of v1, v2, ...), whole or not at all, and read-only.
+
+    Rows that were excluded in review stay out, with their generated children. Raises InputError for a version that is there
+    and for sessions of one name.
     """
-    formats = (*COPIED, *WRITERS, PAGE)
-    if kind not in formats:
-        raise InputError(f"--format: expected one of {', '.join(formats)}, got {kind!r}")
-    dataset = _finished(session, name)
-    if out.exists():
-        raise InputError(f"{out}: expected a folder that is not there yet; a released dataset is never written over")
-    temporary = out.with_name(f".{out.name}.part")
+    names = [source.session.name for source in sources]
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"release: expected sessions of different names, got {', '.join(names) or 'none'}")
+    folder = out / (version or next_version(out))
+    if folder.exists():
+        raise InputError(f"{folder}: this version is there already, and a release is never changed; leave --version out")
+    temporary = out / f".{folder.name}.part"
     try:
         remove(temporary)
         temporary.mkdir(parents=True)
-        notes = _fill(session, dataset, temporary, kind)
-        shutil.copy2(dataset / CARD, temporary / CARD)
-        for path in sorted(temporary.rglob("*")):
-            fsync(path)
-        temporary.replace(out)
+        rows = _fill(temporary, sources, config, folder.name)
+        _seal(temporary)
+        temporary.rename(folder)
     except OSError as error:
-        raise disk_error(error, out) from error
+        raise disk_error(error, folder) from error
     finally:
         remove(temporary)
-    return Released(sum(path.is_file() for path in out.rglob("*")), tuple(notes))
+    return Released(folder, rows, sum(len(source.decision.excluded) for source in sources if source.decision))
 
 
-def _finished(session: Path, name: str) -> Path:
-    dataset = session / "export" / name
-    if not dataset.with_name(f"{name}.json").is_file():
-        known = sorted(path.stem for path in dataset.parent.glob("*.json"))
-        raise InputError(
-            f"{dataset}: no finished dataset (there are: {', '.join(known) or 'none'}); run `posemill run {session}`"
-        )
-    return dataset
+def next_version(out: Path) -> str:
+    """v1 in an empty folder, then one more than the highest."""
+    taken = [int(path.name[1:]) for path in out.glob("v*") if path.name[1:].isdigit()]
+    return f"v{max(taken, default=0) + 1}"
 
 
-def _fill(session: Path, dataset: Path, target: Path, kind: str) -> list[str]:
-    if kind in COPIED:
-        shutil.copytree(dataset / COPIED[kind], target / COPIED[kind])
-        return []
-    files = _trajectory_files(dataset)
-    return write_viewers(session, dataset, files, target / kind) if kind == PAGE else _converted(files, target / kind, kind)
+def _fill(folder: Path, sources: Sequence[Approved], config: ReleaseConfig, version: str) -> dict[str, int]:
+    where = _splits(sources, config)
+    statistics = _write_rows(folder / "data", sources, where, config)
+    for source in sources:
+        if (source.dataset.path / "trc").is_dir():
+            shutil.copytree(source.dataset.path / "trc", folder / "trc" / source.session.name)
+    told = record(version, sources, where, statistics, config)
+    (folder / "release.json").write_text(json.dumps(told, indent=1, default=str))
+    (folder / "README.md").write_text(release_card(told, [source.made for source in sources]))
+    return {name: table.rows for name, table in statistics.items()}
 
 
-def _trajectory_files(dataset: Path) -> list[Path]:
-    """The trajectories of a finished dataset, a .trc for each person of each clip. Raises InputError without any."""
-    if not (files := sorted((dataset / "trc").glob("*.trc"))):
-        raise InputError(f"{dataset}: no skeleton was accepted, so there are no trajectories; see what the audit says of them")
-    return files
+def _splits(sources: Sequence[Approved], config: ReleaseConfig) -> Split:
+    columns = ["id", "clip", "t_ns", "person"]
+    rows = (
+        (source.session, row)
+        for source in sources
+        for row in dataset_rows(source.dataset, columns)
+        if not source.decision or row["id"] not in source.decision.excluded
+    )
+    shares = {"train": 1.0 - config.validation - config.test, "validation": config.validation, "test": config.test}
+    return split(rows, shares, config.seed)
 
 
-def _converted(files: list[Path], target: Path, kind: str) -> list[str]:
-    target.mkdir()
-    told = [(file, WRITERS[kind](read_trc(file), target / f"{file.stem}.{kind}")) for file in files]
-    return [f"{file.stem}: {note}" for file, note in told if note]
+def _write_rows(folder: Path, sources: Sequence[Approved], where: Split, config: ReleaseConfig) -> dict[str, TableStatistics]:
+    """Every row into its split; columns are copied as they are, so images are never decoded."""
+    wanted = [name for name in SPLITS if name in where.rows] or ["train"]
+    statistics = {name: TableStatistics() for name in wanted}
+    with ExitStack() as stack, progress("release", sum(where.rows.values()), "rows") as advance:
+        writers = {name: stack.enter_context(ShardWriter(folder, RELEASED, config.rows_per_shard, name)) for name in wanted}
+        for source in sources:
+            for table, splits in _tables(source, where, config):
+                for name in wanted:
+                    chosen = table.filter(pc.equal(splits, name))
+                    writers[name].write_table(chosen)
+                    statistics[name].add(chosen)
+                advance(len(table))
+    return statistics
+
+
+def _tables(source: Approved, where: Split, config: ReleaseConfig) -> Iterator[tuple[pa.Table, pa.Array]]:
+    """Tables of RELEASED with the split of each row; null where a row is left out."""
+    excluded = frozenset(source.decision.excluded if source.decision else ())
+    name = source.session.name
+    for shard in sorted((source.dataset.path / "data").glob("*.parquet")):
+        with pq.ParquetFile(shard) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                light = batch.select(["id", "clip", "t_ns", "origin"]).to_pylist()
+                splits = [None if row["id"] in excluded else _split_of(row, name, where, config) for row in light]
+                yield released_table(name, pa.Table.from_batches([batch])), pa.array(splits, pa.string())
+
+
+def _split_of(row: dict[str, Any], session: str, where: Split, config: ReleaseConfig) -> str | None:
+    name = where.of[session, row["clip"], row["t_ns"]]
+    return name if name == "train" or config.generated_in == "all" or row["origin"] == "captured" else None
+
+
+def released_table(session: str, table: pa.Table) -> pa.Table:
+    """Rows of SAMPLES as rows of RELEASED: ids begin with the session's name, so that they differ between sessions."""
+    ids = pc.binary_join_element_wise(session, table["id"], "-")
+    parents = pc.if_else(pc.equal(table["parent"], ""), "", pc.binary_join_element_wise(session, table["parent"], "-"))
+    table = table.set_column(table.schema.get_field_index("id"), "id", ids)
+    table = table.set_column(table.schema.get_field_index("parent"), "parent", parents)
+    return table.add_column(0, "session", pa.array([session] * len(table), pa.string())).select(RELEASED.names)
+
+
+def _seal(folder: Path) -> None:
+    """Write the sums of all files, see them safely on the disk, and take the right to change them away."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = [f"{_sha256(path)}  {path.relative_to(folder)}" for path in files]
+    (folder / SUMS).write_text("\n".join(sums) + "\n")
+    for path in (*files, folder / SUMS):
+        fsync(path)
+        path.chmod(0o444)
+
+
+def check_release(folder: Path) -> int:
+    """Compare every file with its sum; returns their number. Raises InputError naming a file that changed or is gone."""
+    try:
+        lines = (folder / SUMS).read_text().splitlines()
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: expected a release (a folder with {SUMS}), found none") from error
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: this file of the release is gone")
+        if (found := _sha256(folder / name)) != expected:
+            raise InputError(f"{folder / name}: changed since its release: expected sha256 {expected[:12]}, found {found[:12]}")
+    return len(lines)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -66,6 +66,9 @@ class Session(_Record):
     )
     calibration: CalibrationInputs = CalibrationInputs()
     clips: tuple[Clip, ...] = ()
+    people: dict[str, dict[int, str]] = Field(
+        {}, description="clip: {number of the person in the clip: name}; the same name is the same person, in all sessions"
+    )
     preset: str = "default"
     config: dict[str, Any] = Field({}, description="settings of this session, over those of the preset")
 
@@ -81,6 +84,8 @@ class Session(_Record):
             raise ValueError(f"clip names must differ, got {', '.join(names)}")
         if self.calibration.board_clip and self.calibration.board_clip not in names:
             raise ValueError(f"calibration.board_clip {self.calibration.board_clip!r} is not one of {', '.join(names)}")
+        if unknown := sorted(set(self.people) - set(names)):
+            raise ValueError(f"people: clip {unknown[0]!r} is not one of {', '.join(names)}")
         return self
 
     def clip(self, name: str) -> Clip:

@@ -25,6 +25,7 @@ class ShardWriter:
         self.schema = schema.with_metadata({b"huggingface": huggingface_metadata(schema)})
         self.rows = 0
         self._group: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
         self._parts: list[Path] = []
         self._file: pq.ParquetWriter | None = None
 
@@ -42,8 +43,21 @@ class ShardWriter:
         if full:
             self._close()
 
+    def write_table(self, table: pa.Table) -> None:
+        """Add the rows of a table at once; for callers that never use `write`."""
+        while len(table):
+            room = min(GROUP - sum(map(len, self._tables)), self.rows_per_shard - self.rows % self.rows_per_shard)
+            self._tables.append(table.slice(0, room))
+            self.rows += len(self._tables[-1])
+            table = table.slice(room)
+            full = self.rows % self.rows_per_shard == 0
+            if full or sum(map(len, self._tables)) == GROUP:
+                self._flush()
+            if full:
+                self._close()
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and (self._group or not self._parts):
+        if kind is None and (self._group or self._tables or not self._parts):
             self._flush()
         self._close()
         if kind is None:
@@ -54,8 +68,10 @@ class ShardWriter:
         if self._file is None:
             self._parts.append(self.folder / f".{self.stem}-{len(self._parts):05d}.part")
             self._file = pq.ParquetWriter(self._parts[-1], self.schema, compression="zstd")
-        self._file.write_table(pa.Table.from_pylist(self._group, schema=self.schema))
-        self._group = []
+        group = pa.Table.from_pylist(self._group, schema=self.schema)
+        tables = [table.cast(self.schema) for table in self._tables]
+        self._file.write_table(pa.concat_tables([group, *tables]).combine_chunks())
+        self._group, self._tables = [], []
 
     def _close(self) -> None:
         if self._file is not None:

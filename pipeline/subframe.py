@@ -3,11 +3,14 @@ rolling shutter one after the other, while people move."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from calibration.rig import Rig
 from calibration.rolling_shutter import row_delay_s
 from pipeline.association import Whole
+from pipeline.tables import stream_rows
 from pipeline.types import Array
 
 # Lateness that moves nobody by anything that a detector could tell: 1 mm at 5 m/s.
@@ -53,3 +56,12 @@ def at_the_instant(rig: Rig, xy_px: Array, late: Array, xyz_m: Array, velocity_m
         step_px = (camera.project(then_m.reshape(-1, 3)) - camera.project(xyz_m.reshape(-1, 3))).reshape(xy_px[c].shape)
         moved[c] = xy_px[c] - np.where(np.isfinite(step_px), step_px, 0.0)
     return moved
+
+
+def lateness_of(path: Path) -> dict[str, dict[int, float]]:
+    """Of a FRAMES file: camera -> t_ns of an instant -> seconds by which the camera's frame is later than it."""
+    late: dict[str, dict[int, float]] = {}
+    for row in stream_rows(path, ["t_ns", "camera", "frame_t_ns"]):
+        if row["frame_t_ns"] is not None and row["frame_t_ns"] != row["t_ns"]:
+            late.setdefault(row["camera"], {})[row["t_ns"]] = (row["frame_t_ns"] - row["t_ns"]) / 1e9
+    return late

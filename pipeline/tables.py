@@ -127,6 +127,9 @@ SAMPLES = pa.schema(
     ]
 )
 
+# One row per image of a released dataset: ids, and the parents of generated images, begin with the session's name.
+RELEASED = pa.schema([("session", pa.string()), *SAMPLES])
+
 # What a virtual recording really showed. One row per instant of the board clip: world_from_board.
 TRUTH_BOARD = pa.schema([("instant", pa.int64()), ("t_ns", pa.int64()), ("rvec_rad", _REALS), ("t_m", _REALS)])
 
@@ -180,15 +183,6 @@ def stream_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[di
 def instants_of(path: Path) -> list[int]:
     """The times (t_ns) of the instants of a FRAMES file, in order."""
     return sorted(set(pq.read_table(path, columns=["t_ns"]).column(0).to_pylist()))
-
-
-def lateness_of(path: Path) -> dict[str, dict[int, float]]:
-    """Of a FRAMES file: camera -> t_ns of an instant -> seconds by which the camera's frame is later than it."""
-    late: dict[str, dict[int, float]] = {}
-    for row in stream_rows(path, ["t_ns", "camera", "frame_t_ns"]):
-        if row["frame_t_ns"] is not None and row["frame_t_ns"] != row["t_ns"]:
-            late.setdefault(row["camera"], {})[row["t_ns"]] = (row["frame_t_ns"] - row["t_ns"]) / 1e9
-    return late
 
 
 def frames_of(path: Path, camera: str) -> dict[int, list[int]]:

@@ -39,6 +39,7 @@ from tests.pipeline.test_conditions import standing
 COUNT, STEPS, SCALE = 8, 20, 2.0
 OVERHEAD, FASTER = 0.03, 20
 PROMPT = "a person in a blue top and black trousers, even light, grey background"
+DETECTOR_PX = 128  # a multiple of what the hourglass halves
 
 
 def maps_of(size_px: int, count: int) -> NDArray[np.uint8]:
@@ -141,7 +142,8 @@ def samplers(count: int) -> None:
         made = generator.generate(maps, [PROMPT] * count, range(first, first + count), "", steps, 1.0).images
         seconds[name] = (time.process_time() - begin) / count
         with torch.no_grad():
-            seen = features(torch.from_numpy(made).movedim(-1, 1).float() / 255)[-1][0]
+            images = torch.from_numpy(made).movedim(-1, 1).float() / 255
+            seen = features(torch.nn.functional.interpolate(images, (DETECTOR_PX, DETECTOR_PX), mode="bilinear"))[-1][0]
         found[name] = seen.movedim(1, -1).flatten(0, 2)
     slow, fast = seconds["DDPM"], seconds["DDIM"]
     print(f"{count} pictures each, no guidance: DDPM 1000 steps {slow:.1f} s, DDIM 50 steps {fast:.2f} s a picture: "

@@ -1,79 +1,114 @@
+import json
 from pathlib import Path
 
-import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
-from models.skeleton import COCO17
+from pipeline.config import ReleaseConfig
+from pipeline.decisions import Decision
 from pipeline.errors import InputError
-from pipeline.evaluate_poses3d import evaluate_poses3d
-from pipeline.people3d import read_people
-from pipeline.release import release
-from pipeline.trc import Trajectories, write_trc
-from tests.pipeline.worlds import time_ns, walk
+from pipeline.release import Approved, check_release, release
+from pipeline.session import Clip, Session
+from pipeline.store import Ref
+from pipeline.tables import RELEASED, SAMPLES
+from pipeline.types import Artefact
+from tests.pipeline.exports import made_export
 
-INSTANTS = 30
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Path:
-    dataset = tmp_path / "session" / "export" / "dataset"
-    for name in ("data/train.parquet", "coco/annotations.json", "coco/images/a.jpg", "README.md"):
-        (dataset / name).parent.mkdir(parents=True, exist_ok=True)
-        (dataset / name).write_text(name)
-    (dataset / "trc").mkdir()
-    for person in range(2):
-        xyz_m = walk((2.0 * person, 0.0), (0.0, 0.4), INSTANTS)
-        xyz_m[: 5 * person] = np.nan
-        track = Trajectories(COCO17.joints, np.array([time_ns(f) for f in range(INSTANTS)]), xyz_m, 30.0)
-        write_trc(track, dataset / "trc" / f"walk-person{person}.trc")
-    dataset.with_name("dataset.json").write_text("{}")
-    return tmp_path / "session"
+AT = "2026-11-26T09:12:00+00:00"
 
 
-@pytest.mark.parametrize(("kind", "files"), [("parquet", 2), ("coco", 3), ("trc", 3), ("c3d", 3), ("bvh", 3), ("json", 3)])
-def test_a_format_comes_with_its_card_and_nothing_else(session: Path, tmp_path: Path, kind: str, files: int) -> None:
-    out = tmp_path / "out"
-    assert release(session, out, kind).files == files
-    assert (out / "README.md").read_text() == "README.md"
-    assert sum(path.is_file() for path in out.rglob("*")) == files
+def _approved(root: Path, name: str, excluded: tuple[str, ...] = (), people: dict | None = None, instants: int = 4) -> Approved:
+    dataset = made_export(root / name, instants)
+    session = Session(name=name, cameras=("cam1",), clips=(Clip(name="walk", sources={}),), people={"walk": people or {}})
+    decision = Decision(dataset=dataset.digest, verdict="approved", by="Ada", at=AT, reason="looks | right", excluded=excluded)
+    frames = Artefact("ingest", root / name / "clips" / "walk" / "ingest-0.parquet", "01", 8)
+    return Approved(root / name, session, [(Ref(clip="walk"), frames), (Ref((frames,)), dataset)], dataset, decision)
 
 
-@pytest.mark.parametrize("kind", ["trc", "c3d", "json"])
-def test_formats_hold_the_people_of_the_dataset(session: Path, tmp_path: Path, kind: str) -> None:
-    assert release(session, tmp_path / "out", kind).notes == ()
-    truth = read_people(session / "export" / "dataset" / "trc")
-    report = evaluate_poses3d(read_people(tmp_path / "out" / kind), truth)
-    assert (report.people_true, report.precision, report.recall, report.idf1) == (2 * INSTANTS - 5, 1.0, 1.0, 1.0)
-    assert report.mpjpe_mm < 1e-3 and report.joints_found == 1.0
+def _rows(folder: Path, split: str = "*") -> list[dict]:
+    return [row for file in sorted((folder / "data").glob(f"{split}-*.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
-def test_what_a_format_had_to_fill_is_told_by_person(session: Path, tmp_path: Path) -> None:
-    notes = release(session, tmp_path / "out", "bvh").notes
-    assert notes == ("walk-person1: 5 of 30 frames had gaps, interpolated or held",)
+def test_sessions_are_split_and_ids_tell_them_apart(tmp_path: Path) -> None:
+    sources = [_approved(tmp_path, name) for name in ("a", "b", "c")]
+    made = release(sources, tmp_path / "out", ReleaseConfig(rows_per_shard=6))
+    assert made.folder == tmp_path / "out" / "v1"
+    rows = {name: _rows(made.folder, name) for name in ("train", "validation", "test")}
+    assert {name: len(found) for name, found in rows.items()} == made.rows == {"train": 9, "validation": 8, "test": 8}
+    assert all(len({row["session"] for row in found}) == 1 for found in rows.values())
+    everything = [row for found in rows.values() for row in found]
+    assert len({row["id"] for row in everything}) == len(everything)
+    assert all(row["id"].startswith(row["session"] + "-walk-cam") for row in everything)
+    [parent] = [row["parent"] for row in everything if row["parent"]]
+    assert parent == f"{rows['train'][0]['session']}-walk-cam1-000000000000000"
+    assert {row["origin"] for name in ("validation", "test") for row in rows[name]} == {"captured"}
 
 
-def test_a_dataset_without_people_has_no_trajectories(session: Path, tmp_path: Path) -> None:
-    for file in (session / "export" / "dataset" / "trc").iterdir():
-        file.unlink()
-    with pytest.raises(InputError, match="no skeleton was accepted"):
-        release(session, tmp_path / "out", "c3d")
+def test_all_else_of_a_row_is_as_it_was_exported(tmp_path: Path) -> None:
+    source = _approved(tmp_path, "a")
+    folder = release([source], tmp_path / "out", ReleaseConfig()).folder
+    [shard] = (folder / "data").glob("*.parquet")
+    assert pq.read_schema(shard).names == RELEASED.names
+    features = json.loads(pq.read_schema(shard).metadata[b"huggingface"])["info"]["features"]
+    assert features["image"] == {"_type": "Image"}
+    before = [row for file in sorted((source.dataset.path / "data").iterdir()) for row in pq.read_table(file).to_pylist()]
+    after = _rows(folder)
+    for name in set(SAMPLES.names) - {"id", "parent"}:
+        assert repr([row[name] for row in after]) == repr([row[name] for row in before]), name  # NaN is NaN
+
+
+def test_excluded_rows_stay_out(tmp_path: Path) -> None:
+    gone = ("walk-cam1-000000000000000", "walk-cam1-000000000000000-g0")
+    made = release([_approved(tmp_path, "a", excluded=gone)], tmp_path / "out", ReleaseConfig())
+    assert made.excluded == 2
+    assert {row["id"] for row in _rows(made.folder)}.isdisjoint({f"a-{name}" for name in gone})
+    assert sum(made.rows.values()) == 7
+
+
+def test_the_card_names_decision_splits_licence_and_lineage(tmp_path: Path) -> None:
+    made = release([_approved(tmp_path, "a")], tmp_path / "out", ReleaseConfig(licence="CC BY 4.0, consent given"))
+    card = (made.folder / "README.md").read_text()
+    for told in ("| a | approved | Ada | 2026-11-26 09:12 | looks / right |", "no validation and no test", "CC BY 4.0",
+                 "flowchart LR", "n0 --> n1", "path: data/train-*.parquet", "| x_px | 153 | 9 |"):  # fmt: skip
+        assert told in card, told
+    record = json.loads((made.folder / "release.json").read_text())
+    assert record["sessions"][0]["decision"]["by"] == "Ada"
+    assert record["splits"] == {"train": ["session a"]}
+    assert record["statistics"]["train"]["x_px"]["missing"] == 9
+
+
+def test_a_release_never_changes(tmp_path: Path) -> None:
+    source = _approved(tmp_path, "a")
+    first = release([source], tmp_path / "out", ReleaseConfig()).folder
+    assert check_release(first) == sum(path.is_file() for path in first.rglob("*")) - 1
+    assert not any(path.stat().st_mode & 0o222 for path in first.rglob("*") if path.is_file())
+    with pytest.raises(InputError, match="v1: this version is there already"):
+        release([source], tmp_path / "out", ReleaseConfig(), version="v1")
+    assert release([source], tmp_path / "out", ReleaseConfig()).folder.name == "v2"
+    card = first / "README.md"
+    card.chmod(0o644)
+    card.write_text("better")
+    with pytest.raises(InputError, match="README.md: changed since its release"):
+        check_release(first)
+    card.unlink()
+    with pytest.raises(InputError, match="README.md: this file of the release is gone"):
+        check_release(first)
+
+
+def test_sessions_of_one_name_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    source = _approved(tmp_path, "a")
+    with pytest.raises(InputError, match="different names, got a, a"):
+        release([source, source], tmp_path / "out", ReleaseConfig())
     assert not (tmp_path / "out").exists()
 
 
-def test_a_released_dataset_is_never_written_over(session: Path, tmp_path: Path) -> None:
-    release(session, tmp_path / "out", "coco")
-    with pytest.raises(InputError, match="never written over"):
-        release(session, tmp_path / "out", "parquet")
-    assert not (tmp_path / "out" / "data").exists()
+def test_a_disk_that_fills_up_leaves_no_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr("pipeline.release._seal", full)
+    from pipeline.errors import StageError
 
-def test_an_unfinished_dataset_is_not_released(session: Path, tmp_path: Path) -> None:
-    (session / "export" / "dataset.json").unlink()
-    with pytest.raises(InputError, match="there are: none.*posemill run"):
-        release(session, tmp_path / "out", "parquet")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_format_lists_the_known_ones(session: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="parquet, coco, trc, c3d, bvh, json, html.*'yolo'"):
-        release(session, tmp_path / "out", "yolo")
+    with pytest.raises(StageError, match="disk is full"):
+        release([_approved(tmp_path, "a")], tmp_path / "out", ReleaseConfig())
+    assert list((tmp_path / "out").iterdir()) == []

@@ -7,8 +7,8 @@ from calibration.rig import Rig
 from calibration.rolling_shutter import row_delay_s
 from pipeline.config import ReconstructConfig
 from pipeline.reconstruct import reconstruct, taken_when
-from pipeline.subframe import velocities_m_s
-from pipeline.tables import FRAMES, lateness_of, write_rows
+from pipeline.subframe import lateness_of, velocities_m_s
+from pipeline.tables import FRAMES, write_rows
 from pipeline.types import Poses2D
 from tests.pipeline.worlds import STANDING_M, ring, time_ns
 

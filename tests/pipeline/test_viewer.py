@@ -10,7 +10,7 @@ import pytest
 from calibration.formats import save_rig
 from models.skeleton import COCO17
 from pipeline.errors import InputError
-from pipeline.release import release
+from pipeline.handout import hand_out
 from pipeline.trc import Trajectories, write_trc
 from pipeline.viewer import MOST_INSTANTS, write_viewer
 from tests.pipeline.worlds import ring, time_ns, walk
@@ -43,7 +43,7 @@ def _session(root: Path) -> Path:
 
 
 def test_each_clip_gets_a_page_with_its_people_and_the_rig_they_were_made_with(tmp_path: Path) -> None:
-    assert release(_session(tmp_path / "s"), tmp_path / "out", "html").files == 3  # two clips and the card
+    assert hand_out(_session(tmp_path / "s"), tmp_path / "out", "html").files == 3  # two clips and the card
     scene = _scene(tmp_path / "out" / "html" / "walk.html")
     assert [track["name"] for track in scene["people"]["tracks"]] == ["person 0", "person 3"]
     assert [camera["name"] for camera in scene["cameras"]] == ["cam1", "cam2", "cam3"]
@@ -55,7 +55,7 @@ def test_a_dataset_whose_rig_is_gone_has_no_page(tmp_path: Path) -> None:
     session = _session(tmp_path / "s")
     shutil.rmtree(session / "rig")
     with pytest.raises(InputError, match="the rig of dataset is not there"):
-        release(session, tmp_path / "out", "html")
+        hand_out(session, tmp_path / "out", "html")
     assert not (tmp_path / "out").exists()
 
 

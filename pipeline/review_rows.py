@@ -1,0 +1,75 @@
+"""review.csv: every row of a finished dataset, so that a reviewer can leave out single ones by marking them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.atomic import write_atomically
+from pipeline.errors import InputError
+from pipeline.tables import stream_rows
+from pipeline.types import Artefact
+
+COLUMNS = ("exclude", "id", "clip", "camera", "time_s", "origin", "people", "joints", "least_oks", "parent")
+# All that a line needs: images stay on the disk.
+_READ = ["id", "clip", "camera", "t_ns", "origin", "visible", "oks", "parent"]
+
+
+def review_file(session: Path, dataset: Artefact) -> Path:
+    """Where the list of a dataset's rows is: another dataset has another."""
+    return Path(session) / "review" / f"review-{dataset.digest[:8]}.csv"
+
+
+def write_review(session: Path, dataset: Artefact) -> Path:
+    """Write the list with nothing marked, unless it is there already: marks are never written over. Returns its path."""
+    path = review_file(session, dataset)
+    if not path.exists():
+        text = io.StringIO()
+        lines = csv.writer(text, lineterminator="\n")
+        lines.writerow(COLUMNS)
+        lines.writerows(_line(row) for row in dataset_rows(dataset, _READ))
+        write_atomically(path, text.getvalue())
+    return path
+
+
+def dataset_rows(dataset: Artefact, columns: list[str] | None = None, part: str = "data") -> Iterator[dict[str, Any]]:
+    """SAMPLES rows of a finished dataset in order; part "rejected": the generated ones that failed their check."""
+    for shard in sorted((dataset.path / part).glob("*.parquet")):
+        yield from stream_rows(shard, columns)
+
+
+def _line(row: dict[str, Any]) -> list[Any]:
+    joints = sum(v > 0 for person in row["visible"] for v in person)
+    oks = f"{min(row['oks']):.3f}" if row["oks"] else ""
+    at = f"{row['t_ns'] / 1e9:.3f}"
+    return ["", row["id"], row["clip"], row["camera"], at, row["origin"], len(row["visible"]), joints, oks, row["parent"]]
+
+
+def excluded(session: Path, dataset: Artefact) -> tuple[str, ...]:
+    """Ids of the rows that are marked: anything in the first column. Children of an excluded image go with it.
+
+    Raises InputError naming the file and line of an id that the dataset does not have.
+    """
+    path = review_file(session, dataset)
+    if not path.is_file():
+        return ()
+    parents = {row["id"]: row["parent"] for row in dataset_rows(dataset, ["id", "parent"])}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        # Spreadsheets write semicolons where the comma is the decimal sign.
+        mark = max(",;\t", key=file.readline().count)
+        file.seek(0)
+        marked = set(_marked(path, csv.DictReader(file, delimiter=mark), set(parents)))
+    return tuple(sorted(own for own, parent in parents.items() if own in marked or parent in marked))
+
+
+def _marked(path: Path, lines: csv.DictReader[str], known: set[str]) -> Iterator[str]:
+    if not {"exclude", "id"} <= set(lines.fieldnames or ()):
+        raise InputError(f"{path}: expected the columns exclude and id, found {', '.join(lines.fieldnames or ('none',))}")
+    for line in lines:
+        if (line["exclude"] or "").strip():
+            if line["id"] not in known:
+                raise InputError(f"{path}, line {lines.line_num}: the dataset has no row {line['id']!r}; delete the line")
+            yield line["id"]
