@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_session
+from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_release, cli_session
 
 app = typer.Typer(
     name="posemill",
@@ -36,7 +36,10 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_session.overlay,
     cli_session.view,
     cli_data.detect,
-    cli_data.export,
+    cli_release.review,
+    cli_release.release,
+    cli_release.check,
+    cli_release.export,
     cli_data.convert,
     cli_machine.serve,
     cli_machine.doctor,

@@ -1,4 +1,4 @@
-"""Commands on data and networks: detect, evaluate, export, convert."""
+"""Commands on data and networks: detect, evaluate, convert."""
 
 from __future__ import annotations
 
@@ -177,24 +177,6 @@ def evaluate_calibration(
         rows = compare_cameras(session / "truth", finished(session, ("calibrate",), preset, settings))
         answer.values |= {"session": str(session), "cameras": rows}
         answer.show(rows_table(rows))
-
-
-def export(
-    session: Annotated[Path, typer.Argument(help="A session that was run.")],
-    out: Annotated[Path, typer.Argument(help="New folder for the dataset.")],
-    kind: Annotated[
-        str, typer.Option("--format", help="parquet (Hugging Face), coco, trc, c3d, bvh, json or html.")
-    ] = "parquet",
-    name: Annotated[str, typer.Option("--name", help="Which dataset below export/.")] = "dataset",
-    as_json: JsonOption = False,
-) -> None:
-    """A finished dataset in one format, with its card, as a folder of its own."""
-    with answering(as_json) as answer:
-        from pipeline.handout import hand_out
-
-        made = hand_out(session, out, kind, name)
-        answer.values |= {"out": str(out), "format": kind, "files": made.files, "notes": list(made.notes)}
-        answer.show(f"{made.files} files in {out}", *made.notes)
 
 
 def convert(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,23 @@ class CocoWriter:
             "annotations": self._annotations,
         }
         (self.folder / "annotations.json").write_text(json.dumps(content))
+
+
+def write_coco(rows: Iterable[tuple[str, dict[str, Any]]], folder: Path) -> list[str]:
+    """(split, SAMPLES row) pairs as COCO, a folder with annotations.json and images/ for each split; one split: `folder`."""
+    writers: dict[str, CocoWriter] = {}
+    for split, row in rows:
+        if split not in writers:
+            writers[split] = CocoWriter(folder / split, "poses of people, seen by several cameras")
+        writers[split].add(row)
+    for writer in writers.values():
+        writer.close()
+    if len(writers) == 1:
+        [only] = writers
+        for path in (folder / only).iterdir():
+            path.rename(folder / path.name)
+        (folder / only).rmdir()
+    return []
 
 
 def _triplets(xy_px: Array, visible: Sequence[int]) -> list[float]:

@@ -24,7 +24,8 @@ class Decision(BaseModel):
     by: str = Field(min_length=1, description="who decided")
     at: str = Field(description="when, in UTC (ISO 8601)")
     reason: str = ""
-    settings: tuple[str, ...] = Field((), description="thresholds changed in the course of the review, stage.key=value")
+    preset: str = Field("", description="preset of the run, where it was not the session's own")
+    settings: tuple[str, ...] = Field((), description="settings of the run over those of the session, stage.key=value")
     excluded: tuple[str, ...] = Field((), description="ids of rows that are left out of a release")
 
     @property
@@ -62,6 +63,12 @@ def decisions(session: Path) -> list[Decision]:
         return []
     except ValidationError as error:
         raise InputError(f"{_file(session)}: expected a list of decisions, found {error.errors()[0]['msg']}") from error
+
+
+def decided_settings(session: Path) -> tuple[str, tuple[str, ...]]:
+    """Preset and settings of the run that the last decision was about; nothing when nobody decided."""
+    last = decisions(session)[-1:]
+    return (last[0].preset, last[0].settings) if last else ("", ())
 
 
 def decision_on(session: Path, dataset: Artefact) -> Decision | None:

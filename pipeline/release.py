@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 
 from pipeline.atomic import disk_error, fsync, remove
 from pipeline.column_statistics import TableStatistics
-from pipeline.config import ReleaseConfig, session_config
-from pipeline.decisions import Decision, approved
+from pipeline.config import ReleaseConfig, load_config, session_config
+from pipeline.decisions import Decision, approved, decided_settings
 from pipeline.errors import InputError
 from pipeline.lineage import Made
 from pipeline.progress import progress
@@ -63,11 +63,29 @@ class Released:
     excluded: int
 
 
+def release_sessions(
+    roots: Sequence[Path], out: Path, version: str = "", preset: str = "", settings: Sequence[str] = ()
+) -> Released:
+    """Release the approved datasets of sessions by the first one's settings. Raises as those two do."""
+    sources = [approved_dataset(root, preset, settings) for root in roots]
+    config = session_config(sources[0].session, preset, settings) if sources else load_config(preset or "default")
+    return release(sources, out, config.release, version)
+
+
+def finished_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> tuple[Made, Artefact]:
+    """Everything a finished run made, and its dataset; without preset and settings those that the last decision was about.
+
+    Raises InputError when the run is not finished under its settings.
+    """
+    preset, settings = (preset, settings) if preset or settings else decided_settings(root)
+    made = finished(root, ("export",), preset, settings)
+    return made, next(artefact for _, artefact in made if artefact.kind == "export")
+
+
 def approved_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> Approved:
     """What of a session may be released. Raises InputError when its run is not finished, StageError when nobody approved it
     or somebody rejected it."""
-    made = finished(root, ("export",), preset, settings)
-    [dataset] = [artefact for _, artefact in made if artefact.kind == "export"]
+    made, dataset = finished_dataset(root, preset, settings)
     session = Store(root).session
     config = session_config(session, preset, settings)
     return Approved(root, session, made, dataset, approved(root, dataset, config.review.required))

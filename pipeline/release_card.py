@@ -108,7 +108,7 @@ def _decisions(sessions: Sequence[Mapping[str, Any]]) -> str:
         at = decision["at"][:16].replace("T", " ")
         left_out = str(len(decision["excluded"]))
         rows.append([session["name"], decision["verdict"], decision["by"], at, decision["reason"] or "-", changed, left_out])
-    head = ["session", "decision", "by", "at (UTC)", "reason", "settings changed in review", "rows left out by hand"]
+    head = ["session", "decision", "by", "at (UTC)", "reason", "settings of the run", "rows left out by hand"]
     return "## Decisions\n\n" + markdown_table(
         head, [[cell.replace("|", "/").replace("\n", " ") for cell in row] for row in rows]
     )

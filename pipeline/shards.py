@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 # Rows per row group: what a reader must hold at once to see one image.
 GROUP = 64
+_IMAGES = ("image", "conditioning_image")
 
 
 class ShardWriter:
@@ -79,16 +80,21 @@ class ShardWriter:
             self._file = None
 
 
+def count_rows(shard: Path) -> int:
+    """How many rows a Parquet file has, by its footer."""
+    return int(pq.read_metadata(shard).num_rows)
+
+
 def huggingface_metadata(schema: pa.Schema) -> bytes:
     """The value of the schema metadata key `huggingface`: {"info": {"features": ...}} (`datasets`, Features.from_arrow_schema).
 
-    A list is written as `Sequence`, which every version of the library reads; a struct named image is an image.
+    A list is written as `Sequence`, which every version of the library reads; structs of `_IMAGES` are images.
     """
     return json.dumps({"info": {"features": {field.name: _feature(field) for field in schema}}}).encode()
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
-    if field.name == "image":
+    if field.name in _IMAGES:
         return {"_type": "Image"}
     return _of_type(field.type)
 

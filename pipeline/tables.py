@@ -97,11 +97,13 @@ AUDIT = pa.schema(
     ]
 )
 
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
 # One row per image of the dataset.
 SAMPLES = pa.schema(
     [
         ("id", pa.string()),
-        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("image", _IMAGE),
         ("clip", pa.string()),
         ("camera", pa.string()),
         ("t_ns", pa.int64()),
@@ -129,6 +131,9 @@ SAMPLES = pa.schema(
 
 # One row per image of a released dataset: ids, and the parents of generated images, begin with the session's name.
 RELEASED = pa.schema([("session", pa.string()), *SAMPLES])
+
+# The columns that diffusers' train_controlnet.py asks for.
+CONTROLNET = pa.schema([("image", _IMAGE), ("conditioning_image", _IMAGE), ("text", pa.string())])
 
 # What a virtual recording really showed. One row per instant of the board clip: world_from_board.
 TRUTH_BOARD = pa.schema([("instant", pa.int64()), ("t_ns", pa.int64()), ("rvec_rad", _REALS), ("t_m", _REALS)])
@@ -173,11 +178,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return pq.read_table(path).to_pylist()
 
 
-def stream_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file one by one, in a memory that does not grow with the file."""
+def stream_rows(path: Path, columns: Sequence[str] | None = None, batch: int = 1024) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file one by one, in a memory that does not grow with the file: `batch` of them at once."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(1024, columns=columns):
-            yield from batch.to_pylist()
+        for some in file.iter_batches(batch, columns=columns):
+            yield from some.to_pylist()
 
 
 def instants_of(path: Path) -> list[int]:

@@ -137,7 +137,7 @@ def test_new_names_the_source_that_is_no_video(tmp_path: Path) -> None:
 
 def test_export_hands_out_a_finished_dataset_only(session: Path, stages: Stages, tmp_path: Path) -> None:
     assert "posemill run" in _values("export", session, tmp_path / "out", status=2)["error"]
-    assert "parquet, coco, trc" in _values("export", session, tmp_path / "out", "--format", "yolo", status=2)["error"]
+    assert "parquet, coco, yolo" in _values("export", session, tmp_path / "out", "--format", "voc", status=2)["error"]
 
 
 def test_a_rig_is_converted_and_what_is_lost_is_told(tmp_path: Path) -> None:

@@ -75,5 +75,5 @@ def test_an_unfinished_dataset_is_not_released(session: Path, tmp_path: Path) ->
 
 
 def test_an_unknown_format_lists_the_known_ones(session: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="parquet, coco, trc, c3d, bvh, json, html.*'yolo'"):
-        hand_out(session, tmp_path / "out", "yolo")
+    with pytest.raises(InputError, match="parquet, coco, yolo, webdataset, controlnet, trc, c3d, bvh, json, html.*'voc'"):
+        hand_out(session, tmp_path / "out", "voc")

@@ -17,9 +17,9 @@ from tests.pipeline.exports import made_export
 AT = "2026-11-26T09:12:00+00:00"
 
 
-def _approved(root: Path, name: str, excluded: tuple[str, ...] = (), people: dict | None = None, instants: int = 4) -> Approved:
-    dataset = made_export(root / name, instants)
-    session = Session(name=name, cameras=("cam1",), clips=(Clip(name="walk", sources={}),), people={"walk": people or {}})
+def approved_export(root: Path, name: str, excluded: tuple[str, ...] = ()) -> Approved:
+    dataset = made_export(root / name)
+    session = Session(name=name, cameras=("cam1",), clips=(Clip(name="walk", sources={}),))
     decision = Decision(dataset=dataset.digest, verdict="approved", by="Ada", at=AT, reason="looks | right", excluded=excluded)
     frames = Artefact("ingest", root / name / "clips" / "walk" / "ingest-0.parquet", "01", 8)
     return Approved(root / name, session, [(Ref(clip="walk"), frames), (Ref((frames,)), dataset)], dataset, decision)
@@ -30,7 +30,7 @@ def _rows(folder: Path, split: str = "*") -> list[dict]:
 
 
 def test_sessions_are_split_and_ids_tell_them_apart(tmp_path: Path) -> None:
-    sources = [_approved(tmp_path, name) for name in ("a", "b", "c")]
+    sources = [approved_export(tmp_path, name) for name in ("a", "b", "c")]
     made = release(sources, tmp_path / "out", ReleaseConfig(rows_per_shard=6))
     assert made.folder == tmp_path / "out" / "v1"
     rows = {name: _rows(made.folder, name) for name in ("train", "validation", "test")}
@@ -45,7 +45,7 @@ def test_sessions_are_split_and_ids_tell_them_apart(tmp_path: Path) -> None:
 
 
 def test_all_else_of_a_row_is_as_it_was_exported(tmp_path: Path) -> None:
-    source = _approved(tmp_path, "a")
+    source = approved_export(tmp_path, "a")
     folder = release([source], tmp_path / "out", ReleaseConfig()).folder
     [shard] = (folder / "data").glob("*.parquet")
     assert pq.read_schema(shard).names == RELEASED.names
@@ -59,14 +59,14 @@ def test_all_else_of_a_row_is_as_it_was_exported(tmp_path: Path) -> None:
 
 def test_excluded_rows_stay_out(tmp_path: Path) -> None:
     gone = ("walk-cam1-000000000000000", "walk-cam1-000000000000000-g0")
-    made = release([_approved(tmp_path, "a", excluded=gone)], tmp_path / "out", ReleaseConfig())
+    made = release([approved_export(tmp_path, "a", excluded=gone)], tmp_path / "out", ReleaseConfig())
     assert made.excluded == 2
     assert {row["id"] for row in _rows(made.folder)}.isdisjoint({f"a-{name}" for name in gone})
     assert sum(made.rows.values()) == 7
 
 
 def test_the_card_names_decision_splits_licence_and_lineage(tmp_path: Path) -> None:
-    made = release([_approved(tmp_path, "a")], tmp_path / "out", ReleaseConfig(licence="CC BY 4.0, consent given"))
+    made = release([approved_export(tmp_path, "a")], tmp_path / "out", ReleaseConfig(licence="CC BY 4.0, consent given"))
     card = (made.folder / "README.md").read_text()
     for told in ("| a | approved | Ada | 2026-11-26 09:12 | looks / right |", "no validation and no test", "CC BY 4.0",
                  "flowchart LR", "n0 --> n1", "path: data/train-*.parquet", "| x_px | 153 | 9 |"):  # fmt: skip
@@ -78,7 +78,7 @@ def test_the_card_names_decision_splits_licence_and_lineage(tmp_path: Path) -> N
 
 
 def test_a_release_never_changes(tmp_path: Path) -> None:
-    source = _approved(tmp_path, "a")
+    source = approved_export(tmp_path, "a")
     first = release([source], tmp_path / "out", ReleaseConfig()).folder
     assert check_release(first) == sum(path.is_file() for path in first.rglob("*")) - 1
     assert not any(path.stat().st_mode & 0o222 for path in first.rglob("*") if path.is_file())
@@ -96,7 +96,7 @@ def test_a_release_never_changes(tmp_path: Path) -> None:
 
 
 def test_sessions_of_one_name_are_refused_and_leave_nothing(tmp_path: Path) -> None:
-    source = _approved(tmp_path, "a")
+    source = approved_export(tmp_path, "a")
     with pytest.raises(InputError, match="different names, got a, a"):
         release([source, source], tmp_path / "out", ReleaseConfig())
     assert not (tmp_path / "out").exists()
@@ -110,5 +110,5 @@ def test_a_disk_that_fills_up_leaves_no_release(tmp_path: Path, monkeypatch: pyt
     from pipeline.errors import StageError
 
     with pytest.raises(StageError, match="disk is full"):
-        release([_approved(tmp_path, "a")], tmp_path / "out", ReleaseConfig())
+        release([approved_export(tmp_path, "a")], tmp_path / "out", ReleaseConfig())
     assert list((tmp_path / "out").iterdir()) == []
