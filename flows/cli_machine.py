@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,13 +36,16 @@ def doctor(
 
 
 def serve(
-    port: Annotated[int, typer.Option("--port", help="Port of Prefect's server and UI on 127.0.0.1.")] = 4200,
+    port: Annotated[int, typer.Option("--port", help="Port of Prefect's server and UI; the next is the reports'.")] = 4200,
+    watch: Annotated[Path, typer.Option("--watch", metavar="DIR", help="New sessions in it are run, once.")] = Path(
+        "data/sessions"
+    ),
     as_json: JsonOption = False,
 ) -> None:
     """Prefect's server, a worker and the deployments of prefect.yaml, on 127.0.0.1, until Ctrl-C."""
     with answering(as_json) as answer:
         from flows.serve import serve as serve_until_stopped
 
-        serve_until_stopped(port)
+        serve_until_stopped(port, watch)
         answer.values |= {"stopped": True}
         answer.show("stopped")

@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from flows import report_server
+from flows.names import ON_DEMAND, POOL, SLOTS
 from flows.terminal import say
+from flows.watch import Watcher
 from models.stop_signals import stop_signals
 from pipeline.errors import InputError, StageError
 
 ROOT = Path(__file__).resolve().parent.parent
-POOL = "posemill"
 STARTUP_S = 180.0  # a first start makes the database: 19 to 27 s on a quiet machine
 STOP_S = 15.0
 
 
-def serve(port: int = 4200) -> None:
-    """Start everything, print the addresses, and wait for Ctrl-C or a process that ends.
+def serve(port: int = 4200, watch: Path = Path("data/sessions")) -> None:
+    """Start everything, print the addresses, watch a folder for new sessions, and wait for Ctrl-C or a process that ends.
 
-    Raises InputError when the port is taken, StageError with the log's place when something does not start or stops.
+    Raises InputError when the port or the next one is taken, StageError with the log's place when something does not start or
+    stops.
     """
-    check_port(port)
+    for wanted in (port, port + 1):
+        check_port(wanted)
     # A shell's background jobs ignore Ctrl-C's signal and would hand that on to the server and the worker.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     home = prefect_home()
     environment = prefect_environment(port, home)
     say(f"starting Prefect's server on http://127.0.0.1:{port} (its data and logs are in {home})")
-    server_words = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server_words = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    reports_words = ["-m", "flows.report_server", environment[report_server.HOME], str(port + 1)]
+    worker_words = ["-m", "prefect", "worker", "start", "--pool", POOL]
     with running("server", server_words, environment, home) as server:
         wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, home / "server.log")
-        prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
-        prefect(["deploy", "--all"], environment)
-        with running("worker", ["worker", "start", "--pool", POOL], environment, home) as worker:
-            for line in addresses(port):
+        deploy(environment)
+        with (
+            running("reports", reports_words, environment, home) as reports,
+            running("worker", worker_words, environment, home) as worker,
+            watching(watch, environment),
+        ):
+            for line in addresses(port, watch):
                 say(line)
-            wait_for_the_end({"server": server, "worker": worker}, home)
-    say("stopped: server and worker have ended")
+            wait_for_the_end({"server": server, "reports": reports, "worker": worker}, home)
+    say("stopped: server, reports and worker have ended")
 
 
-def addresses(port: int) -> list[str]:
+def deploy(environment: dict[str, str]) -> None:
+    """The work pool, the slots of GPU and disk (those that are there keep their numbers), and every deployment."""
+    prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+    for slot, limit in SLOTS.items():
+        if slot not in prefect(["gcl", "ls"], environment):
+            prefect(["gcl", "create", slot, "--limit", str(limit)], environment)
+    prefect(["deploy", "--all"], environment)
+
+
+@contextmanager
+def watching(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Meanwhile, schedule a run for every new session below a folder, once: Prefect itself remembers by the session's path."""
+
+    api = environment["PREFECT_API_URL"]
+
+    def start(session: Path) -> None:
+        deployment = ask_api(f"{api}/deployments/name/{ON_DEMAND}")["id"]
+        once = {"parameters": {"session": str(session)}, "idempotency_key": f"new session {session}"}
+        ask_api(f"{api}/deployments/{deployment}/create_flow_run", once)
+
+    ended = threading.Event()
+    thread = threading.Thread(target=Watcher(folder, start).run, args=(ended,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(STOP_S)
+
+
+def addresses(port: int, watch: Path) -> list[str]:
     """What a person needs to know once everything is up."""
     site = f"http://127.0.0.1:{port}"
     return [
         f"runs:        {site}/runs",
         f"deployments: {site}/deployments (run `on-demand` with a session's folder; `nightly` takes data/sessions at two)",
-        f"results:     {site}/artifacts (result tables, contact sheets, progress)",
+        f"results:     {site}/artifacts (result tables, contact sheets, generated images, what was rejected)",
+        f"reports:     http://127.0.0.1:{port + 1} (linked from the results)",
+        f"watching:    {watch.resolve()} (a new session that is dropped in is run once it is at rest for a minute)",
         "stop with Ctrl-C",
     ]
 
@@ -76,6 +120,8 @@ def prefect_environment(port: int, home: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_CLI_PROMPT": "false",
         "PWD": str(ROOT),  # prefect.yaml has runs start there
+        report_server.URL: f"http://127.0.0.1:{port + 1}",
+        report_server.HOME: str(home / "reports"),
     }
 
 
@@ -92,19 +138,20 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def prefect(words: list[str], environment: dict[str, str]) -> None:
-    """One command of Prefect's own command line. Raises StageError with what it printed."""
+def prefect(words: list[str], environment: dict[str, str]) -> str:
+    """One command of Prefect's own command line; returns what it printed. Raises StageError with that when it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", *words], env=environment, cwd=ROOT, capture_output=True, text=True
     )
     if done.returncode != 0:
         raise StageError(f"prefect {' '.join(words)} failed:\n{done.stdout}{done.stderr}".strip())
+    return done.stdout
 
 
 @contextmanager
 def running(name: str, words: list[str], environment: dict[str, str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Prefect process with its log in a file; asked to end, then made to, when the block is left."""
-    command = [sys.executable, "-m", "prefect", *words]
+    """A Python process with its log in a file; asked to end, then made to, when the block is left."""
+    command = [sys.executable, *words]
     with (home / f"{name}.log").open("ab") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
@@ -123,6 +170,14 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def ask_api(url: str, content: dict[str, Any] | None = None) -> Any:
+    """What Prefect's server answers to a GET, or to a POST of content."""
+    data = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
 
 
 def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

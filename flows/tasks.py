@@ -10,43 +10,89 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 from uuid import UUID
 
-from prefect import get_run_logger, task
+from prefect import State, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
 
+from flows.names import DISK_SLOT, GPU_SLOT
 from flows.terminal import figures
 from pipeline.config import Section
-from pipeline.job import Step, timed_call
+from pipeline.job import Step, StopAfter, stages_from, timed_call
 from pipeline.progress import listen
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
 UPDATE_EVERY_S = 1.0
+LONGEST_S = 12 * 3600.0  # of one call of a stage
+DISK_HEAVY = ("rectify", "export")
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, log_prints=True)
+def can_heal(_: Any, __: Any, state: State) -> bool:
+    """Whether trying again may help: a network or device was busy; never a wrong request, or footage that is not enough."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError | TimeoutError | MemoryError) or "OutOfMemoryError" in type(error).__name__
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    log_prints=True,
+    retries=2,
+    retry_delay_seconds=[10, 60],
+    retry_condition_fn=can_heal,
+    timeout_seconds=LONGEST_S,
+)
 def run_stage(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Artefact, Step]:
     """One call of one stage; its progress is an artifact of the run."""
-    with listen(progress_in_ui):
+    with listen(progress_in_ui), slots(stage, config):
         artefact, step = timed_call(store, stage, ref, config)
     state = "was done already" if step.skipped else f"{step.rows} rows in {step.wall_s:.1f} s"
     get_run_logger().info("%s: %s; %s", title(stage, ref), state, figures(step.summary))
     return artefact, step
 
 
+@contextmanager
+def slots(stage: str, config: Section) -> Iterator[None]:
+    """Hold the slots that a stage needs: one of the GPU's, one of the disk's. `posemill serve` makes them; a server without
+    them lets everything run at once."""
+    needed = [GPU_SLOT] if on_gpu(stage, config) else []
+    needed += [DISK_SLOT] if stage in DISK_HEAVY else []
+    if not needed:
+        yield
+        return
+    with concurrency(needed, occupy=1, strict=False):
+        yield
+
+
+def on_gpu(stage: str, config: Section) -> bool:
+    """Whether a stage will use a GPU of this machine."""
+    if stage == "augment":
+        return getattr(config, "enabled", True) and getattr(config, "device", "cpu").startswith("cuda")
+    return stage == "detect" and getattr(config, "backend", "") in ("auto", "torch") and Path("/dev/nvidia0").exists()
+
+
 @dataclass
 class PrefectRunner:
-    """Submits every call of a stage as a task, named after stage, clip and part, and waits for all of them."""
+    """Submits every call of a stage as a task, named after stage, clip and part, and waits for all of them.
+
+    until: last stage to run.
+    """
 
     store: Store
+    until: str = "export"
     steps: list[Step] = field(default_factory=list)
     made: list[tuple[Ref, Artefact]] = field(default_factory=list)
 
     def map(self, stage: str, refs: Sequence[Ref], config: Section) -> list[Artefact]:
-        """The stage's artefact for every ref, in order. Raises what the first failing call raised."""
+        """The stage's artefact for every ref, in order. Raises what the first failing call raised, and StopAfter behind
+        `until`."""
+        if stage in stages_from(self.until)[1:]:
+            raise StopAfter
         futures = []
         for ref in refs:
             named = run_stage.with_options(name=stage, task_run_name=title(stage, ref))
@@ -56,6 +102,10 @@ class PrefectRunner:
         artefacts = [artefact for artefact, _ in results]
         self.made += zip(refs, artefacts, strict=True)
         return artefacts
+
+    def of(self, kind: str) -> list[tuple[Ref, Artefact]]:
+        """What was made of one kind, with what it was made from."""
+        return [(ref, artefact) for ref, artefact in self.made if artefact.kind == kind]
 
 
 def title(stage: str, ref: Ref) -> str:

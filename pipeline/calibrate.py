@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from calibration.transforms import rotation_angle_rad
 from pipeline.board_clip import calibrate_board_clip
 from pipeline.boards import photos
 from pipeline.calibrated import Calibrated, Lens
-from pipeline.calibration_report import REFUSED, REPORT, write_report
+from pipeline.calibration_report import GATES, REFUSED, REPORT, write_report
 from pipeline.config import CalibrateConfig
 from pipeline.errors import InputError
 from pipeline.ingest import fingerprint
@@ -33,7 +35,7 @@ from pipeline.sources import list_images
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
-VERSION = "3"
+VERSION = "4"
 __all__ = ["VERSION", "calibrate", "lens_from_photos", "photos", "read_rig", "run"]
 Array = NDArray[np.float64]
 
@@ -172,4 +174,6 @@ def _summary(made: Calibrated, config: CalibrateConfig) -> dict[str, Any]:
 def _write(folder: Path, made: Calibrated, config: CalibrateConfig) -> None:
     folder.mkdir(parents=True)
     save_rig(made.rig, folder / "rig.yaml")
-    write_report(folder / REPORT, made, made.gates(config))
+    gates = made.gates(config)
+    (folder / GATES).write_text(json.dumps([asdict(gate) for gate in gates], indent=1))
+    write_report(folder / REPORT, made, gates)

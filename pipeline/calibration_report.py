@@ -16,6 +16,7 @@ from pipeline import calibration_gallery as gallery
 from pipeline.calibrated import Calibrated
 from pipeline.page import write_page
 
+GATES = "gates.json"  # beside rig.yaml: every check with what was found and expected
 REPORT, REFUSED = "report.html", "refused.html"  # beside rig.yaml; of a rig that did not pass, beside the rigs that did
 # A view this many times worse than its camera is marked.
 WORSE = 2.0

@@ -154,8 +154,8 @@ class Store:
         return Slot(stage, folder / ((name or digest[:8]) + suffix), digest, provenance, stage in self.redo)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the session for one run. Raises StageError naming the process that holds it already."""
+    def lock(self, who: str = "") -> Iterator[None]:
+        """Hold the session for one run, `who` being its name. Raises StageError naming the run that holds it already."""
         with (self.root / ".lock").open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,7 +167,7 @@ class Store:
                 ) from error
             self._forget_leftovers()
             handle.truncate(0)
-            handle.write(str(os.getpid()))
+            handle.write(", ".join(filter(None, [str(os.getpid()), who])))
             handle.flush()
             yield
 

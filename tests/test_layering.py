@@ -42,7 +42,9 @@ HEAVY = {
 }
 # Modules that are only ever imported by code that has just decided to use them.
 ALLOWED_HEAVY = {"models": {"torch", "diffusers", "transformers", "accelerate"}, "flows": {"prefect"}}
-PREFECT_MODULES = {"flows/tasks.py", "flows/review.py", "flows/build_dataset.py"}
+PREFECT_MODULES = {
+    f"flows/{name}.py" for name in ("tasks", "review", "approval", "build_dataset", "stages", "release", "train")
+}
 
 
 def _modules(package: str) -> list[Path]:

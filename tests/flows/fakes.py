@@ -14,7 +14,7 @@ from pipeline.errors import StageError
 from pipeline.progress import progress
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import POSES2D, SKELETONS3D, poses2d_rows, read_rows, write_rows
+from pipeline.tables import AUDIT, POSES2D, SAMPLES, SKELETONS3D, poses2d_rows, read_rows, write_rows
 from pipeline.types import Artefact, Poses2D
 from tests.pipeline.footage import numbered_video
 
@@ -67,7 +67,8 @@ def _folder(path: Path) -> None:
 
 
 def _table(path: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    write_rows(path, rows, POSES2D if name == "detect" else SKELETONS3D)
+    schemas = {"detect": POSES2D, "audit": AUDIT, "augment": SAMPLES}
+    write_rows(path, rows, schemas.get(name, SKELETONS3D))
 
 
 def fake_stages() -> dict[str, FakeStage]:
