@@ -28,10 +28,10 @@ from pipeline.types import Artefact
 
 LONGEST_S = 24 * 3600.0
 
-SessionFolder = Annotated[str, Field(description="folder of the session, with session.yaml", min_length=1)]
-Preset = Annotated[str, Field(description="settings to start from; empty: the session's own preset")]
+# What they are stands in the docstrings: Prefect takes the descriptions of its forms from there alone.
+SessionFolder = Annotated[str, Field(min_length=1)]
 Setting = Annotated[str, Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+=.*$")]
-Settings = Annotated[list[Setting], Field(description="changes to the settings, each as stage.key=value")]
+Settings = list[Setting]
 
 
 def run_name() -> str:
@@ -56,11 +56,16 @@ OPTIONS: Any = {
 
 
 @flow(name="build-dataset", **OPTIONS)
-def build_dataset(session: SessionFolder, preset: Preset = "", settings: Settings = []) -> str | State[str]:  # noqa: B006
+def build_dataset(session: SessionFolder, preset: str = "", settings: Settings = []) -> str | State[str]:  # noqa: B006
     """From sources to dataset; what is done already is not done again. Returns the folder of the dataset.
 
     Started from a deployment it then waits for a person's decision, if nobody decided about this very dataset before; with
     other settings it runs on and asks again.
+
+    Args:
+        session: folder of the session, with session.yaml
+        preset: settings to start from; empty: the session's own preset
+        settings: changes to the settings, each as stage.key=value, e.g. audit.max_error_px=10
     """
     store, complaint = Store(session), ""
     for number in count(1):
@@ -108,13 +113,17 @@ def _ended(dataset: Artefact, decision: Decision) -> State[str]:
 
 @flow(name="build-sessions", flow_run_name=run_name, persist_result=False)
 def build_sessions(
-    folder: Annotated[str, Field(description="folder whose sub-folders are sessions", min_length=1)] = "data/sessions",
-    preset: Preset = "",
+    folder: SessionFolder = "data/sessions",
+    preset: str = "",
 ) -> list[str]:
     """Every session below a folder, in a run of its own; one that fails does not keep the others from running.
 
     Raises InputError naming the sessions that failed, once all have had their turn; of runs that were only scheduled, each
     tells itself.
+
+    Args:
+        folder: folder whose sub-folders are sessions
+        preset: settings to start from; empty: each session's own preset
     """
     sessions = sorted(path.parent for path in Path(folder).glob("*/session.yaml"))
     get_run_logger().info("%d sessions below %s", len(sessions), Path(folder).resolve())

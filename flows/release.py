@@ -11,15 +11,15 @@ from prefect.concurrency.sync import concurrency
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from flows.build_dataset import Preset, Settings
+from flows.build_dataset import Settings
 from flows.names import DISK_SLOT
 from flows.tasks import progress_in_ui, slug
 from pipeline.progress import listen
 from pipeline.release import release_sessions
 
-Sessions = Annotated[list[str], Field(description="folders of sessions whose datasets were approved", min_length=1)]
-Out = Annotated[str, Field(description="folder of the versions; each becomes a new folder in it", min_length=1)]
-Version = Annotated[str, Field(description="name of the version; empty: v1, v2, ...", pattern=r"^[A-Za-z0-9._-]*$")]
+Sessions = Annotated[list[str], Field(min_length=1)]
+Out = Annotated[str, Field(min_length=1)]
+Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")]
 
 
 def _run_name() -> str:
@@ -33,12 +33,19 @@ def release_dataset(
     sessions: Sessions,
     out: Out = "data/releases/dataset",
     version: Version = "",
-    preset: Preset = "",
+    preset: str = "",
     settings: Settings = [],  # noqa: B006
 ) -> str:
     """Release sessions together, split by person and session. Returns the folder of the version.
 
     Raises StageError naming a session that nobody approved; then nothing is released.
+
+    Args:
+        sessions: folders of sessions whose datasets were approved
+        out: folder of the versions; each becomes a new folder in it
+        version: name of the version; empty: v1, v2, ...
+        preset: of the runs that made the datasets; empty: what was decided about
+        settings: of the runs that made the datasets, each as stage.key=value; none: what was decided about
     """
     roots = [Path(session) for session in sessions]
     with concurrency(DISK_SLOT, occupy=1, strict=False), listen(progress_in_ui):

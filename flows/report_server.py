@@ -30,7 +30,7 @@ def report_url(session: Path, file: Path) -> str:
     if not base or not home:
         return file.resolve().as_uri()
     key = register(Path(home), session)
-    return f"{base}/{key}/{quote(file.resolve().relative_to(session.resolve()).as_posix())}"
+    return f"{base}/{quote(f'{key}/{file.resolve().relative_to(session.resolve()).as_posix()}')}"
 
 
 def register(home: Path, session: Path) -> str:

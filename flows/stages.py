@@ -7,7 +7,7 @@ from contextlib import suppress
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.build_dataset import OPTIONS, Preset, SessionFolder, Settings
+from flows.build_dataset import OPTIONS, SessionFolder, Settings
 from flows.review import show_contact_sheets, show_gates, show_generated, show_rejections, show_results
 from flows.tasks import PrefectRunner
 from pipeline import job
@@ -17,9 +17,15 @@ from pipeline.store import Store
 
 
 @flow(name="calibrate-rig", **OPTIONS)
-def calibrate_rig(session: SessionFolder, preset: Preset = "", settings: Settings = []) -> str:  # noqa: B006
+def calibrate_rig(session: SessionFolder, preset: str = "", settings: Settings = []) -> str:  # noqa: B006
     """The rig of a session, with its checks and a link to its report. Returns the folder of the rig; raises CalibrationError
-    naming the check that it does not pass."""
+    naming the check that it does not pass.
+
+    Args:
+        session: folder of the session, with session.yaml
+        preset: settings to start from; empty: the session's own preset
+        settings: changes to the settings, each as stage.key=value, e.g. audit.max_error_px=10
+    """
     runner = _run_until("calibrate", session, preset, settings)
     show_gates(runner.store, runner.of("calibrate"))
     [(_, rig)] = runner.of("calibrate")
@@ -27,9 +33,15 @@ def calibrate_rig(session: SessionFolder, preset: Preset = "", settings: Setting
 
 
 @flow(name="augment-dataset", **OPTIONS)
-def augment_dataset(session: SessionFolder, preset: Preset = "", settings: Settings = []) -> list[str]:  # noqa: B006
+def augment_dataset(session: SessionFolder, preset: str = "", settings: Settings = []) -> list[str]:  # noqa: B006
     """Generated images under the poses of a session, seen beside what was filmed, before anything is exported: to try models
-    and prompts. Returns the files of the samples, one for each clip."""
+    and prompts. Returns the files of the samples, one for each clip.
+
+    Args:
+        session: folder of the session, with session.yaml
+        preset: settings to start from; empty: the session's own preset
+        settings: changes to the settings, each as stage.key=value, e.g. audit.max_error_px=10
+    """
     runner = _run_until("augment", session, preset, settings)
     show_contact_sheets(runner.store, runner.of("detect"))
     show_generated(runner.store, runner.of("augment"))

@@ -16,8 +16,8 @@ from flows.names import GPU_SLOT
 from flows.tasks import progress_in_ui
 
 LONGEST_S = 7 * 24 * 3600.0
-Data = Annotated[str, Field(description="an exported or released Parquet dataset, or a folder in COCO layout", min_length=1)]
-Out = Annotated[str, Field(description="folder of the run: checkpoints, curves, weights", min_length=1)]
+Data = Annotated[str, Field(min_length=1)]
+Out = Annotated[str, Field(min_length=1)]
 
 
 class DetectorTraining(BaseModel):
@@ -33,7 +33,7 @@ class DetectorTraining(BaseModel):
     learning_rate: float = Field(2e-3, gt=0, description="highest rate")
     begin_from: str = Field("", description="trained weights to begin with: a shipped name or a .safetensors file")
     validation: list[str] = Field([], description="datasets to watch while training")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="everything random follows from it")
     device: str = Field("cpu", description="cpu or cuda")
 
 
@@ -46,7 +46,7 @@ class ControlnetTraining(BaseModel):
     batch: int = Field(8, ge=1, description="images per step")
     learning_rate: float = Field(1e-5, gt=0, description="highest rate")
     begin_from: str = Field("", description="a ControlNet to fine-tune; empty: a new one from the base's own encoder")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="everything random follows from it")
     device: str = Field("cpu", description="cpu or cuda")
 
 
@@ -65,7 +65,13 @@ def train_detector(
     out: Out = "runs/detector",
     training: DetectorTraining = DetectorTraining(),  # noqa: B008
 ) -> str:
-    """Train the detector on datasets; started again with the same folder it goes on. Returns the file of the weights."""
+    """Train the detector on datasets; started again with the same folder it goes on. Returns the file of the weights.
+
+    Args:
+        data: exported or released Parquet datasets, or folders in COCO layout
+        out: folder of the run: checkpoints, curves, weights
+        training: how to train
+    """
     from models.detector_data import ViewConfig
     from models.hourglass import HourglassConfig
     from models.photos import Source
@@ -88,13 +94,20 @@ def train_detector(
 
 @flow(name="train-controlnet", **OPTIONS)
 def train_controlnet(
-    base: Annotated[str, Field(description="Stable Diffusion as a diffusers folder", min_length=1)],
+    base: Annotated[str, Field(min_length=1)],
     data: Data,
     out: Out = "runs/controlnet",
     training: ControlnetTraining = ControlnetTraining(),  # noqa: B008
 ) -> str:
     """Train a ControlNet on one dataset beside a pipeline that stays as it is; goes on where it was stopped. Returns its
-    folder, for `augment.controlnets`."""
+    folder, for `augment.controlnets`.
+
+    Args:
+        base: Stable Diffusion as a diffusers folder
+        data: an exported or released Parquet dataset, or a folder in COCO layout
+        out: folder of the run: checkpoints, curve, ControlNet
+        training: how to train
+    """
     from models.diffusion.train_settings import TrainSettings
     from pipeline.generator_training import train_controlnet_from_folder
 

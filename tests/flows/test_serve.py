@@ -54,5 +54,15 @@ def test_every_deployment_names_a_flow_that_exists_and_nightly_has_a_schedule() 
         flow = getattr(importlib.import_module(path.removesuffix(".py").replace("/", ".")), name)
         assert set(deployment["parameters"]) <= set(flow.parameters.properties)
         assert deployment["work_pool"]["name"] == serve.POOL
+    flows = {deployment["entrypoint"].split(":")[1] for deployment in content["deployments"]}
+    assert {
+        "build_dataset",
+        "calibrate_rig",
+        "augment_dataset",
+        "train_detector",
+        "train_controlnet",
+        "release_dataset",
+    } <= flows
+    assert all(deployment["description"] and deployment["tags"] for deployment in content["deployments"])
     [nightly] = [each for each in content["deployments"] if each["name"] == "nightly"]
     assert nightly["schedules"][0]["cron"] == "0 2 * * *"
