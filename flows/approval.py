@@ -22,9 +22,9 @@ class Review(RunInput):
     """The form in the Prefect UI: "Resume" of the suspended run."""
 
     decision: Literal["approve", "reject", "change the settings and run on"] = Field(
-        "approve", description="approve: it may be released; reject: it may not; or try other thresholds first"
+        description="approve: it may be released; reject: it may not; or try other thresholds first"
     )
-    name: str = Field("", description="who decides; it stands in the card of a release")
+    name: str = Field(min_length=1, description="who decides; it stands in the card of a release")
     reason: str = Field("", description="why; a rejection needs one")
     settings: list[str] = Field([], description="only to run on: changes, each as stage.key=value, e.g. audit.max_error_px=10")
 

@@ -26,7 +26,7 @@ from pipeline.session import load_session
 from pipeline.store import Store
 from pipeline.types import Artefact
 
-LONGEST_S = 24 * 3600.0
+LONGEST_S = 24 * 3600.0  # of a whole run: what works in a thread of it cannot be interrupted alone
 
 # What they are stands in the docstrings: Prefect takes the descriptions of its forms from there alone.
 SessionFolder = Annotated[str, Field(min_length=1)]

@@ -162,6 +162,28 @@ def _against_own_truth(answer: Answer, session: Path, preset: str, settings: lis
     answer.show(rows_table(rows))
 
 
+@evaluate.command("dataset")
+def evaluate_dataset(
+    exports: Annotated[list[Path], typer.Argument(metavar="EXPORTS...", help="Datasets: SESSION/export/dataset.")],
+    test: Annotated[list[Path], typer.Option("--test", metavar="FOLDER", help="Labelled images of other people; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the trainings; what is in it is not done again.")] = Path(
+        "runs/proof"
+    ),
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each training.")] = 2000,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each arm.")] = 3,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    as_json: JsonOption = False,
+) -> None:
+    """What a dataset's generated images are worth: the same detector trained without them, with them, and with those that
+    passed the label check; OKS-AP in points with its spread over seeds."""
+    with answering(as_json) as answer:
+        from pipeline.proof import Trial, prove
+
+        rows = prove(exports, test, out, Trial(steps=steps, seeds=seeds, device=device), say)
+        answer.values |= {"out": str(out), "steps": steps, "seeds": seeds, "arms": rows}
+        answer.show(rows_table(rows))
+
+
 @evaluate.command("calibration")
 def evaluate_calibration(
     session: Annotated[Path, typer.Argument(help="A session with truth/, as `posemill demo` makes it.")],

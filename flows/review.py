@@ -40,7 +40,13 @@ def show_review(store: Store, runner: PrefectRunner, dataset: Artefact) -> None:
     show_contact_sheets(store, runner.of("detect"))
     show_generated(store, runner.of("augment"))
     show_rejections(store, runner.made)
-    create_markdown_artifact(mermaid(runner.made), slug(f"lineage-{store.session.name}"), "What came from what")
+    show_lineage(store, runner.made)
+
+
+def show_lineage(store: Store, made: Made) -> None:
+    """What came from what, as a flowchart; of Prefect's two UIs the second draws it, the first shows its text."""
+    told = "Drawn as a flowchart in the UI's second version: *Switch to V2 UI*, below on the left."
+    create_markdown_artifact(f"{told}\n\n{mermaid(made)}", slug(f"lineage-{store.session.name}"), "What came from what")
 
 
 def show_results(store: Store, steps: Sequence[Step], made: Made = ()) -> None:
@@ -153,7 +159,7 @@ def question(store: Store, runner: PrefectRunner, dataset: Artefact, complaint: 
     """The text above the form: what there is to decide about, where to look and where to mark rows; first what was wrong with
     the last answer."""
     marks = write_review(store.root, dataset).resolve()
-    sheets = [generated_sheet(store, ref, made, pairs=6, max_bytes=120_000) for ref, made in runner.of("augment")]
+    sheets = [generated_sheet(store, ref, made, pairs=6, columns=2, max_bytes=120_000) for ref, made in runner.of("augment")]
     lines = [
         f"**The last answer could not be taken: {complaint}**" if complaint else "",
         f"## May this dataset of {store.session.name} be released?",

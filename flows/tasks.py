@@ -28,7 +28,6 @@ from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
 UPDATE_EVERY_S = 1.0
-LONGEST_S = 12 * 3600.0  # of one call of a stage
 DISK_HEAVY = ("rectify", "export")
 
 
@@ -45,7 +44,6 @@ def can_heal(_: Any, __: Any, state: State) -> bool:
     retries=2,
     retry_delay_seconds=[10, 60],
     retry_condition_fn=can_heal,
-    timeout_seconds=LONGEST_S,
 )
 def run_stage(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Artefact, Step]:
     """One call of one stage; its progress is an artifact of the run."""

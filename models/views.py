@@ -33,6 +33,8 @@ class ViewConfig:
     box_margin: float = 1.3
     max_people: int = 12
     min_joints: int = 4
+    mirrored: float = 0.5
+    recoloured: bool = True
     paste: float = 0.0  # with one or two synthetic people in front, cut out of virtual-studio pictures
 
 
@@ -58,7 +60,7 @@ def render_view(
     """Cut a view around one person (now and then anywhere), moved, flipped, recoloured, before a backdrop of its size."""
     image = photo.image()
     size_wh = (backdrop.image.shape[1], backdrop.image.shape[0])
-    flip = bool(rng.random() < 0.5)
+    flip = bool(rng.random() < view.mirrored)
     if rng.random() < view.context:
         out_from_px, scale = _context_affine(rng, image.shape, view, size_wh, flip)
     else:
@@ -68,7 +70,7 @@ def render_view(
     known = np.stack([p.labelled[list(topology.mirror)] if flip else p.labelled for p in photo.people])
     weight = _weights(photo, out_from_px, source, view, known, image.shape, backdrop)
     sizes = np.array([max(p.box[2:]) * scale for p in photo.people])
-    return View(_recolour(rng, pixels), joints, sizes, weight)
+    return View(_recolour(rng, pixels) if view.recoloured else pixels, joints, sizes, weight)
 
 
 def _random_affine(

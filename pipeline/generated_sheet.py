@@ -24,7 +24,9 @@ SIDE_PX = 200
 GOOD_RGB, BAD_RGB = (60, 200, 90), (235, 70, 60)
 
 
-def generated_sheet(store: Store, ref: Ref, augment: Artefact, pairs: int = 12, max_bytes: int = 300_000) -> bytes | None:
+def generated_sheet(
+    store: Store, ref: Ref, augment: Artefact, pairs: int = 12, columns: int = 3, max_bytes: int = 300_000
+) -> bytes | None:
     """A JPEG of up to `pairs` pairs, accepted and rejected ones in turn and spread over the clip: left the captured square,
     right the generated one with its labels, framed green or red, the first reason below. None where nothing was generated.
 
@@ -35,7 +37,7 @@ def generated_sheet(store: Store, ref: Ref, augment: Artefact, pairs: int = 12, 
         return None
     captured = _captured(store, ref, rows)
     pictures = [_pair(captured[row["id"]], row) for row in rows if row["id"] in captured]
-    return shrink_to(sheet(pictures, columns=3), max_bytes) if pictures else None
+    return shrink_to(sheet(pictures, columns), max_bytes) if pictures else None
 
 
 def _chosen(rows: Sequence[dict[str, Any]], pairs: int) -> list[dict[str, Any]]:

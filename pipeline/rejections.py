@@ -13,7 +13,8 @@ Made = Iterable[tuple[Ref, Artefact]]
 
 
 def rejections(made: Made) -> Iterator[dict[str, Any]]:
-    """A row for each skeleton or image of a run that was rejected: what, clip, time_s, who, reasons in words with numbers."""
+    """A row for each reason why a skeleton or an image of a run was rejected: what, clip, time_s, who, and the reason in words
+    with numbers."""
     for ref, artefact in made:
         if artefact.kind == "audit":
             yield from _skeletons(ref.clip, artefact)
@@ -24,16 +25,16 @@ def rejections(made: Made) -> Iterator[dict[str, Any]]:
 def _skeletons(clip: str, audit: Artefact) -> Iterator[dict[str, Any]]:
     for row in stream_rows(audit.path, ["t_ns", "person", "accepted", "reasons"]):
         if not row["accepted"]:
-            who = f"person {row['person']}"
-            yield {"what": "skeleton", "clip": clip, "time_s": _time(row), "who": who, "reasons": "; ".join(row["reasons"])}
+            yield from _reasons("skeleton", clip, f"person {row['person']}", row)
 
 
 def _images(augment: Artefact) -> Iterator[dict[str, Any]]:
-    for row in stream_rows(augment.path, ["id", "clip", "t_ns", "verdict", "reasons"]):
+    for row in stream_rows(augment.path, ["id", "clip", "camera", "t_ns", "verdict", "reasons"]):
         if row["verdict"] == "rejected":
-            reasons = "; ".join(row["reasons"])
-            yield {"what": "image", "clip": row["clip"], "time_s": _time(row), "who": row["id"], "reasons": reasons}
+            variant = row["id"].rpartition("-g")[2]
+            yield from _reasons("image", row["clip"], f"{row['camera']}, variant {variant}", row)
 
 
-def _time(row: dict[str, Any]) -> str:
-    return f"{row['t_ns'] / 1e9:.3f}"
+def _reasons(what: str, clip: str, who: str, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    at = f"{row['t_ns'] / 1e9:.3f}"
+    yield from ({"what": what, "clip": clip, "time_s": at, "who": who, "reason": reason} for reason in row["reasons"])

@@ -73,12 +73,10 @@ def release_sessions(
 
 
 def finished_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> tuple[Made, Artefact]:
-    """Everything a finished run made, and its dataset; without preset and settings those that the last decision was about.
-
-    Raises InputError when the run is not finished under its settings.
-    """
-    preset, settings = (preset, settings) if preset or settings else decided_settings(root)
-    made = finished(root, ("export",), preset, settings)
+    """Everything a finished run made, and its dataset, under the preset and settings that the last decision was about, and
+    those given over them. Raises InputError when the run is not finished under its settings."""
+    decided, before = decided_settings(root)
+    made = finished(root, ("export",), preset or decided, (*before, *settings))
     return made, next(artefact for _, artefact in made if artefact.kind == "export")
 
 
@@ -125,11 +123,11 @@ def next_version(out: Path) -> str:
 
 def _fill(folder: Path, sources: Sequence[Approved], config: ReleaseConfig, version: str) -> dict[str, int]:
     where = _splits(sources, config)
-    statistics = _write_rows(folder / "data", sources, where, config)
+    statistics, counts = _write_rows(folder / "data", sources, where, config)
     for source in sources:
         if (source.dataset.path / "trc").is_dir():
             shutil.copytree(source.dataset.path / "trc", folder / "trc" / source.session.name)
-    told = record(version, sources, where, statistics, config)
+    told = record(version, sources, where, statistics, config) | {"counts": counts}
     (folder / "release.json").write_text(json.dumps(told, indent=1, default=str))
     (folder / "README.md").write_text(release_card(told, [source.made for source in sources]))
     return {name: table.rows for name, table in statistics.items()}
@@ -147,10 +145,13 @@ def _splits(sources: Sequence[Approved], config: ReleaseConfig) -> Split:
     return split(rows, shares, config.seed)
 
 
-def _write_rows(folder: Path, sources: Sequence[Approved], where: Split, config: ReleaseConfig) -> dict[str, TableStatistics]:
-    """Every row into its split; columns are copied as they are, so images are never decoded."""
+def _write_rows(
+    folder: Path, sources: Sequence[Approved], where: Split, config: ReleaseConfig
+) -> tuple[dict[str, TableStatistics], dict[str, dict[str, int]]]:
+    """Every row into its split; columns are copied as they are, so images are never decoded. Returns what was written."""
     wanted = [name for name in SPLITS if name in where.rows] or ["train"]
     statistics = {name: TableStatistics() for name in wanted}
+    counts = {name: dict.fromkeys(("captured", "generated", "people"), 0) for name in wanted}
     with ExitStack() as stack, progress("release", sum(where.rows.values()), "rows") as advance:
         writers = {name: stack.enter_context(ShardWriter(folder, RELEASED, config.rows_per_shard, name)) for name in wanted}
         for source in sources:
@@ -159,8 +160,15 @@ def _write_rows(folder: Path, sources: Sequence[Approved], where: Split, config:
                     chosen = table.filter(pc.equal(splits, name))
                     writers[name].write_table(chosen)
                     statistics[name].add(chosen)
+                    for kind, count in _counts(chosen).items():
+                        counts[name][kind] += count
                 advance(len(table))
-    return statistics
+    return statistics, counts
+
+
+def _counts(table: pa.Table) -> dict[str, int]:
+    origins = {kind: pc.sum(pc.equal(table["origin"], kind)).as_py() or 0 for kind in ("captured", "generated")}
+    return origins | {"people": pc.sum(pc.list_value_length(table["person"])).as_py() or 0}
 
 
 def _tables(source: Approved, where: Split, config: ReleaseConfig) -> Iterator[tuple[pa.Table, pa.Array]]:

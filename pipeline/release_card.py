@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pipeline.release import Approved
 
 UNSTATED = "The recordings belong to whoever made them; their terms were not stated."
+FILES = """## Files
+
+- `data/`: Parquet for `datasets.load_dataset` or any other reader, images inside
+- `trc/`: the accepted skeletons of each person over time, y-up, in metres
+- `release.json`: the same for programs: counts, splits, statistics of every column, decisions, lineage with settings
+- `SHA256SUMS`: of every file"""
 # Columns whose statistics say something to a reader of the card; release.json has them all.
 TOLD = ("width_px", "height_px", "x_px", "y_px", "x_m", "y_m", "z_m", "visible", "oks", "drift_px")
 
@@ -76,9 +82,18 @@ def release_card(told: Mapping[str, Any], made: Sequence[Made]) -> str:
             f"### {session['name']}\n\n{mermaid(steps)}" for session, steps in zip(told["sessions"], made, strict=True)
         ),
         "## Statistics of train\n\n" + _statistics(told["statistics"].get("train", {})),
-        f"## Licence\n\n{told['settings']['licence'] or UNSTATED} Networks have terms of their own, stated above.",
+        f"## Licence\n\n{told['settings']['licence'] or UNSTATED}\n\nNetworks have terms of their own, stated above.",
+        FILES,
+        *(_settings(session) for session in told["sessions"]),
     ]  # fmt: skip
     return "\n\n".join(sections) + "\n"
+
+
+def _settings(session: Mapping[str, Any]) -> str:
+    """What every stage was told, folded away."""
+    stages = {step["stage"]: step["config"] for step in session["lineage"]}
+    text = yaml.safe_dump(stages)
+    return f"<details><summary>Settings of {session['name']}</summary>\n\n```yaml\n{text}```\n\n</details>"
 
 
 def _front_matter(told: Mapping[str, Any]) -> str:
@@ -115,9 +130,13 @@ def _decisions(sessions: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _splits(told: Mapping[str, Any]) -> str:
-    rows = [[name, str(count), _some(told["splits"][name])] for name, count in told["rows"].items()]
+    kinds = ("captured", "generated", "people")
+    rows = [
+        [name, str(count), *(str(told["counts"][name][kind]) for kind in kinds), _some(told["splits"][name])]
+        for name, count in told["rows"].items()
+    ]
     which = "in `train` alone" if told["settings"]["generated_in"] == "train" else "in every split"
-    text = markdown_table(["split", "rows", "holds"], rows)
+    text = markdown_table(["split", "rows", *kinds, "holds"], rows)
     lacking = [name for name in ("validation", "test") if told["settings"][name] and name not in told["rows"]]
     note = (
         f"\n\nThere is no {' and no '.join(lacking)}: all these rows hang together. Name the people of each clip in "

@@ -109,9 +109,9 @@ def test_nobody_is_asked_twice_about_the_same_dataset(session: Path, stages: Sta
 def test_other_thresholds_are_tried_and_the_question_comes_again(session: Path, stages: Stages) -> None:
     run = Deployed(session)
     run.execute()
-    run.answer(decision="change the settings and run on", settings=["audit.max_error_px=5"])
+    run.answer(decision="change the settings and run on", name="Ada", settings=["audit.max_error_px=5"])
     assert run.execute().name == "Suspended"
-    assert (stages["detect"].calls, stages["audit"].calls, stages["export"].calls) == (2, 2, 2)
+    assert [stages[name].calls for name in ("detect", "audit", "export")] == [2, 2, 2]
     run.answer(decision="approve", name="Ben")
     assert run.execute().name == "Approved"
     [decision] = decisions(session)
@@ -124,9 +124,12 @@ def test_other_thresholds_are_tried_and_the_question_comes_again(session: Path, 
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        ({"decision": "approve", "name": ""}, "name of who decides"),
+        ({"decision": "approve", "name": "  "}, "name of who decides"),
         ({"decision": "reject", "name": "Ada"}, "reason for the rejection"),
-        ({"decision": "change the settings and run on", "settings": ["audit.max_eror_px=5"]}, "nearest known key"),
+        (
+            {"decision": "change the settings and run on", "name": "Ada", "settings": ["audit.max_eror_px=5"]},
+            "nearest known key",
+        ),
     ],
 )
 def test_an_answer_that_cannot_be_taken_is_asked_for_again(

@@ -74,6 +74,7 @@ def test_the_card_names_decision_splits_licence_and_lineage(tmp_path: Path) -> N
     record = json.loads((made.folder / "release.json").read_text())
     assert record["sessions"][0]["decision"]["by"] == "Ada"
     assert record["splits"] == {"train": ["session a"]}
+    assert record["counts"] == {"train": {"captured": 8, "generated": 1, "people": 9}}
     assert record["statistics"]["train"]["x_px"]["missing"] == 9
 
 

@@ -1,0 +1,158 @@
+"""What generated images are worth to a detector: the same network trained with and without them, judged on images of others.
+
+Four arms, equal steps, several seeds each: the captured images alone as they are; with classic augmentation (turned, mirrored,
+recoloured, mosaics); with every generated image; with those that passed the label check.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+from pipeline.atomic import remove, write_atomically
+from pipeline.errors import InputError
+from pipeline.evaluate_detector import evaluate_detector
+from pipeline.shards import ShardWriter
+from pipeline.tables import SAMPLES, stream_rows
+
+if TYPE_CHECKING:
+    from models.detector_data import ViewConfig
+
+ARMS = ("captured", "captured + classic", "captured + generated", "captured + generated, filtered")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How every arm is trained. size_px: side of the views; channels and stacks: the network's."""
+
+    steps: int = 2000
+    batch: int = 16
+    seeds: int = 3
+    size_px: int = 128
+    channels: int = 32
+    stacks: int = 1
+    device: str = "cpu"
+
+
+def prove(
+    exports: Sequence[Path], tests: Sequence[Path], out: Path, trial: Trial, say: Callable[[str], None] = print
+) -> list[dict[str, Any]]:
+    """Train and judge every arm; a row for each: arm, images, and for each test set the mean OKS-AP in percent points and its
+    standard deviation over the seeds.
+
+    exports: finished datasets (with data/ and, where images failed their check, rejected/); tests: labelled images of people
+    who are in none of them. What is in `out` already is not done again. Raises InputError where nothing was generated.
+    """
+    images = {arm: _arm_folder(arm, exports, out / _name(arm)) for arm in ARMS}
+    results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    for seed in range(trial.seeds):  # seed by seed, so that an early look at the table is a fair one
+        for arm in ARMS:
+            found = _judged(arm, seed, tests, out / _name(arm), trial, say)
+            results[arm].append(found)
+            say(f"{arm}, seed {seed}: " + ", ".join(f"{name} {ap:.1f}" for name, ap in found.items()))
+    rows = [{"arm": arm, "images": images[arm], **_over_seeds(results[arm])} for arm in ARMS]
+    write_atomically(out / "proof.json", json.dumps({"trial": asdict(trial), "rows": rows}, indent=1))
+    return rows
+
+
+def _name(arm: str) -> str:
+    return arm.replace(" + ", "-").replace(", ", "-")
+
+
+def _arm_folder(arm: str, exports: Sequence[Path], folder: Path) -> int:
+    """Write the images of an arm to folder/data, unless they are there; returns how many."""
+    counted = folder / "images.json"
+    if not counted.is_file():
+        remove(folder / "data")
+        with ShardWriter(folder / "data", SAMPLES, rows_per_shard=1000) as shards:
+            for number, export in enumerate(exports):
+                for row in _rows(export, arm):
+                    shards.write(row | {"id": f"{number}-{row['id']}"})
+        write_atomically(counted, json.dumps(shards.rows))
+    images = int(json.loads(counted.read_text()))
+    if not images:
+        raise InputError(f"{', '.join(map(str, exports))}: expected datasets with images for the arm {arm!r}, found none")
+    return images
+
+
+def _rows(export: Path, arm: str) -> Iterator[dict[str, Any]]:
+    kept = {"generated", "captured"} if "generated" in arm else {"captured"}
+    parts = ("data", "rejected") if arm.endswith("generated") else ("data",)
+    files = [file for part in parts for file in sorted((export / part).glob("*.parquet"))]
+    if not files:
+        raise InputError(f"{export}: expected a finished dataset (a folder with data/*.parquet), found none")
+    found = False
+    for file in files:
+        for row in stream_rows(file, batch=64):
+            found |= row["origin"] == "generated"
+            if row["origin"] in kept:
+                yield row
+    if "generated" in kept and not found:
+        raise InputError(f"{export}: expected generated images, found none; run the session with augment.enabled=true")
+
+
+def _judged(
+    arm: str, seed: int, tests: Sequence[Path], folder: Path, trial: Trial, say: Callable[[str], None]
+) -> dict[str, float]:
+    """OKS-AP in percent points by test set of one training; read from its file once it is known."""
+    file = folder / f"seed{seed}" / "ap.json"
+    names = {str(test): _test_name(test, tests) for test in tests}
+    known = json.loads(file.read_text()) if file.is_file() else {}
+    if not set(names) <= set(known):
+        weights = _train(arm, seed, folder, trial, say)
+        known |= {str(test): _ap(weights, test, trial) for test in tests if str(test) not in known}
+        write_atomically(file, json.dumps(known, indent=1))
+    return {name: known[test] for test, name in names.items()}
+
+
+def _test_name(test: Path, tests: Sequence[Path]) -> str:
+    """The name of a test folder; where several are called alike (export/dataset), that of their session."""
+    alike = sum(other.name == test.name for other in tests) > 1 or test.parent.name == "export"
+    return test.resolve().parents[1].name if alike else test.name
+
+
+def _train(arm: str, seed: int, folder: Path, trial: Trial, say: Callable[[str], None]) -> Path:
+    from models.hourglass import HourglassConfig
+    from models.photos import Source
+    from models.train_config import TrainConfig
+    from models.train_detector import train
+
+    source = Source(str(folder / "data"), outside_weight=1.0)  # everybody in the images has a label or a box to ignore
+    config = TrainConfig(
+        out=str(folder / f"seed{seed}"), sources=(source,), held_out={}, seed=seed, steps=trial.steps, batch=trial.batch,
+        network=HourglassConfig(channels=trial.channels, stacks=trial.stacks), device=trial.device,
+        view=_view(arm, trial.size_px), warmup=min(200, trial.steps // 5), ema=0.995, validate_every=10**9,
+        tag_ramp=(trial.steps // 4, trial.steps // 2),
+    )  # fmt: skip
+    return train(config, lambda line: say(f"{arm}, seed {seed}: {line}"))
+
+
+def _view(arm: str, size_px: int) -> ViewConfig:
+    """Classic augmentation as the detector's own training has it; the other arms move and scale people, and no more."""
+    from models.detector_data import ViewConfig
+
+    if "classic" in arm:
+        return ViewConfig(size_px=size_px)
+    return ViewConfig(
+        size_px=size_px, rotated=0.0, mosaic=0.0, backdrop=0.0, upside_down=0.0, mirrored=0.0, recoloured=False,
+    )  # fmt: skip
+
+
+def _ap(weights: Path, test: Path, trial: Trial) -> float:
+    from models.detector import load_detector
+
+    detector = load_detector(str(weights), trial.device, size_px=2 * trial.size_px, flip=True)
+    return 100 * evaluate_detector(detector, test).oks["AP"]
+
+
+def _over_seeds(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean and standard deviation of each test set's AP."""
+    told: dict[str, float] = {}
+    for test in found[0]:
+        values = [each[test] for each in found]
+        told |= {test: round(fmean(values), 2), f"{test} sd": round(stdev(values), 2) if len(values) > 1 else 0.0}
+    return told
