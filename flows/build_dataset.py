@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.approval import RUN_ON, Review, ask, can_ask, note, was_asked
+from flows.distributed import Workers, on_workers
 from flows.names import ON_DEMAND
 from flows.review import question, show_review
 from flows.tasks import PrefectRunner
@@ -56,7 +57,12 @@ OPTIONS: Any = {
 
 
 @flow(name="build-dataset", **OPTIONS)
-def build_dataset(session: SessionFolder, preset: str = "", settings: Settings = []) -> str | State[str]:  # noqa: B006
+def build_dataset(
+    session: SessionFolder,
+    preset: str = "",
+    settings: Settings = [],  # noqa: B006
+    workers: Workers = Workers(),  # noqa: B008
+) -> str | State[str]:
     """From sources to dataset; what is done already is not done again. Returns the folder of the dataset.
 
     Started from a deployment it then waits for a person's decision, if nobody decided about this very dataset before; with
@@ -66,12 +72,13 @@ def build_dataset(session: SessionFolder, preset: str = "", settings: Settings =
         session: folder of the session, with session.yaml
         preset: settings to start from; empty: the session's own preset
         settings: changes to the settings, each as stage.key=value, e.g. audit.max_error_px=10
+        workers: who does the work: this process, or Dask or Ray
     """
     store, complaint = Store(session), ""
     for number in count(1):
         config = session_config(store.session, preset, settings)
         runner = PrefectRunner(store)
-        dataset = _build(store, config, runner, shown=was_asked(number))
+        dataset = _build(store, config, runner, workers, shown=was_asked(number))
         if decision := decision_on(store.root, dataset):
             return _ended(dataset, decision)
         if not (config.review.required and can_ask()):
@@ -84,9 +91,13 @@ def build_dataset(session: SessionFolder, preset: str = "", settings: Settings =
     raise AssertionError("there is always another question")
 
 
-def _build(store: Store, config: Config, runner: PrefectRunner, shown: bool) -> Artefact:
+def _build(store: Store, config: Config, runner: PrefectRunner, workers: Workers, shown: bool) -> Artefact:
     with store.lock(f"flow run {flow_run.name}"):
-        dataset = job.build_dataset(store, config, runner)
+        if workers.runner == "local":
+            dataset = job.build_dataset(store, config, runner)
+        else:
+            runner.steps, runner.made = on_workers(store, config.model_dump(mode="json"), workers)
+            [(_, dataset)] = runner.of("export")
         if not shown:
             show_review(store, runner, dataset)
     return dataset

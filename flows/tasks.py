@@ -22,7 +22,7 @@ from prefect.concurrency.sync import concurrency
 from flows.names import DISK_SLOT, GPU_SLOT
 from flows.terminal import figures
 from pipeline.config import Section
-from pipeline.job import Step, StopAfter, stages_from, timed_call
+from pipeline.job import Step, StopAfter, chunks_of, stages_from, timed_call
 from pipeline.progress import listen
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
@@ -91,15 +91,19 @@ class PrefectRunner:
         `until`."""
         if stage in stages_from(self.until)[1:]:
             raise StopAfter
-        futures = []
-        for ref in refs:
-            named = run_stage.with_options(name=stage, task_run_name=title(stage, ref))
-            futures.append(named.submit(self.store, stage, ref, config))
-        results = [future.result() for future in futures]
+        self._call(stage, chunks_of(self.store, stage, refs, config), config)
+        results = self._call(stage, refs, config)
         self.steps += [step for _, step in results]
         artefacts = [artefact for artefact, _ in results]
         self.made += zip(refs, artefacts, strict=True)
         return artefacts
+
+    def _call(self, stage: str, refs: Sequence[Ref], config: Section) -> list[tuple[Artefact, Step]]:
+        futures = []
+        for ref in refs:
+            named = run_stage.with_options(name=stage, task_run_name=title(stage, ref))
+            futures.append(named.submit(self.store, stage, ref, config))
+        return [future.result() for future in futures]
 
     def of(self, kind: str) -> list[tuple[Ref, Artefact]]:
         """What was made of one kind, with what it was made from."""

@@ -80,6 +80,9 @@ class DetectConfig(Section):
     min_joints: int = Field(5, ge=1, description="people with fewer joints are dropped")
     max_people: int = Field(10, ge=1, description="most people per image, best first")
     batch: int = Field(8, ge=1, description="frames per forward pass")
+    chunk_frames: int = Field(
+        256, ge=1, description="frames that are a result of their own until all are done: what a killed run loses at most"
+    )
     max_frame_difference: int = Field(
         1, ge=0, description="imported detections may tell of this many frames more or fewer than the clip has"
     )

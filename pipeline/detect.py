@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,17 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.shipped import weights_path
+from pipeline.atomic import remove
 from pipeline.config import DetectConfig
 from pipeline.detections import Detections, read_detections
 from pipeline.errors import InputError
 from pipeline.ingest import read_frame_sets
 from pipeline.progress import progress
 from pipeline.session import resolve
-from pipeline.store import Ref, Store
-from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, write_rows
+from pipeline.store import Ref, Slot, Store
+from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, read_rows, stream_rows, write_rows
 from pipeline.types import Array, Artefact, Poses2D
 
-VERSION = "2"
+VERSION = "3"
+CHUNK_MARK = "@"  # in the part of a chunk: CAMERA@FIRST-END; no camera has it in its name
 
 Image = NDArray[np.uint8]
 People = tuple[Array, Array, Array]
@@ -79,34 +84,86 @@ def imported(detections: Detections, shown: dict[int, list[int]], camera: str, c
 
 
 def run(store: Store, ref: Ref, config: DetectConfig) -> Artefact:
-    """Detect in one camera (`ref.part`) of one clip; POSES2D rows. Raises InputError for unreadable imported detections."""
-    source = store.session.clip(ref.clip).detections.get(ref.part, "")
+    """Detect in one camera (`ref.part`) of one clip; POSES2D rows. Raises InputError for unreadable imported detections.
+
+    Our own network works chunk by chunk, each a result of its own until all are joined: a killed run goes on from the last one,
+    and several workers can share them.
+    """
+    camera, span = _chunk_of(ref.part)
+    source = store.session.clip(ref.clip).detections.get(camera, "")
     told = _told_of_import(resolve(store.root, source)) if source else told_of_weights(config.weights)
     slot = store.slot("detect", VERSION, config, ref, given=told)
     if done := slot.done():
         return done
-    poses: list[Poses2D] = []
-    shown = frames_of(ref.only("ingest").path, ref.part)
-    with progress(f"detect {ref.part}", sum(map(len, shown.values())), "frames") as advance:
-        for pose in _imported(store, ref, config, shown) if source else _detected(store, ref, config):
-            poses.append(pose)
-            advance(1)
-    rows = list(poses2d_rows(poses))
+    if span is not None:
+        return _write(slot, list(_detected(store, ref, camera, span, config)))
+    instants = len(instants_of(ref.only("ingest").path))
     short = {name: value[:12] if name.endswith("sha256") else value for name, value in told.items()}
-    figures = summarise(ref.part, poses, len(instants_of(ref.only("ingest").path))) | short
-    return slot.commit(lambda path: write_rows(path, rows, POSES2D), len(rows), figures)
+    about = {"camera": camera, "instants": instants, **short}
+    if source:
+        return _write(slot, list(_imported(store, ref, source, config)), about)
+    return _joined(slot, [run(store, chunk, config) for chunk in chunks(store, ref, config)], about)
 
 
-def _imported(store: Store, ref: Ref, config: DetectConfig, shown: dict[int, list[int]]) -> Iterator[Poses2D]:
-    source = resolve(store.root, store.session.clip(ref.clip).detections[ref.part])
-    yield from imported(read_detections(source), shown, ref.part, config)
+def chunks(store: Store, ref: Ref, config: DetectConfig) -> list[Ref]:
+    """The chunks that a camera's part of a clip is detected in, equally long but for the last; none where it is imported or
+    done. Lengths are whole batches, so that the network sees the same batches however many chunks there are."""
+    told = told_of_weights(config.weights)
+    if ref.part in store.session.clip(ref.clip).detections or store.slot("detect", VERSION, config, ref, given=told).done():
+        return []
+    frames = sum(map(len, frames_of(ref.only("ingest").path, ref.part).values()))
+    count = max(1, math.ceil(frames / config.chunk_frames))
+    length = math.ceil(frames / count / config.batch) * config.batch
+    spans = ((first, min(first + length, frames)) for first in range(0, frames, max(length, 1)))
+    return [replace(ref, part=f"{ref.part}{CHUNK_MARK}{first:06d}-{end:06d}") for first, end in spans]
 
 
-def _detected(store: Store, ref: Ref, config: DetectConfig) -> Iterator[Poses2D]:
-    detector = detector_of(config)
-    sets = read_frame_sets(store, ref.only("ingest"), ref.clip, [ref.part])
+def _chunk_of(part: str) -> tuple[str, tuple[int, int] | None]:
+    """Camera, and first and end of the frames of a chunk; None for all of them."""
+    camera, mark, span = part.partition(CHUNK_MARK)
+    first, _, end = span.partition("-")
+    return camera, (int(first), int(end)) if mark else None
+
+
+def _joined(slot: Slot, parts: Sequence[Artefact], about: Mapping[str, Any]) -> Artefact:
+    """The chunks as one result; then they are not needed any more."""
+    rows = [row for part in parts for row in read_rows(part.path)]
+    told = summarise([part.summary for part in parts], about)
+    made = slot.commit(lambda path: write_rows(path, rows, POSES2D), len(rows), told)
+    for part in parts:
+        remove(part.path)
+        remove(part.path.with_suffix(".json"))
+    return made
+
+
+def _write(slot: Slot, poses: Sequence[Poses2D], about: Mapping[str, Any] | None = None) -> Artefact:
+    """Poses of a chunk, or, with what there is to say about it, of a whole clip."""
+    rows = list(poses2d_rows(poses))
+    told = counts_of(poses)
+    return slot.commit(
+        lambda path: write_rows(path, rows, POSES2D), len(rows), told if about is None else summarise([told], about)
+    )
+
+
+def _imported(store: Store, ref: Ref, source: str, config: DetectConfig) -> Iterator[Poses2D]:
+    shown = frames_of(ref.only("ingest").path, ref.part)
+    poses = imported(read_detections(resolve(store.root, source)), shown, ref.part, config)
+    yield from _counted(poses, ref.part, sum(map(len, shown.values())))
+
+
+def _detected(store: Store, ref: Ref, camera: str, span: tuple[int, int], config: DetectConfig) -> Iterator[Poses2D]:
+    rows = stream_rows(ref.only("ingest").path, ["camera", "instant", "frame_index"])
+    instants = sorted(row["instant"] for row in rows if row["camera"] == camera and row["frame_index"] >= 0)
+    sets = read_frame_sets(store, ref.only("ingest"), ref.clip, [camera], instants[slice(*span)])
     frames = ((instant.t_ns, frame.image) for instant in sets if (frame := instant.frames[0]) is not None)
-    yield from detect(detector, frames, ref.part, config)
+    yield from _counted(detect(detector_of(config), frames, camera, config), ref.part, span[1] - span[0])
+
+
+def _counted(poses: Iterable[Poses2D], label: str, total: int) -> Iterator[Poses2D]:
+    with progress(f"detect {label}", total, "frames") as advance:
+        for pose in poses:
+            yield pose
+            advance(1)
 
 
 def detector_of(config: DetectConfig) -> FindsPeople:
@@ -114,19 +171,40 @@ def detector_of(config: DetectConfig) -> FindsPeople:
     from models.detector import load_detector
 
     options = config.model_dump(include={"size_px", "scales", "flip", "turned", "batch"})
-    return load_detector(config.weights, "auto", backend=config.backend, **options)
+    digest = told_of_weights(config.weights)["weights_sha256"]
+    return _loaded(load_detector, digest, config.weights, config.backend, tuple(options.items()))
 
 
-def summarise(camera: str, poses: Sequence[Poses2D], instants: int) -> dict[str, Any]:
-    """Figures for the result table: images, people in them, images without people, mean joint score."""
+@lru_cache(maxsize=1)
+def _loaded(load: Callable[..., FindsPeople], _: str, weights: str, backend: str, options: tuple[Any, ...]) -> FindsPeople:
+    """Loaded once for all chunks of a process, and anew when the weights change."""
+    return load(weights, "auto", backend=backend, **dict(options))
+
+
+def counts_of(poses: Sequence[Poses2D]) -> dict[str, float]:
+    """What adds up over chunks: images, people in them, images without people, joints found and the sum of their scores."""
     scores = np.concatenate([pose.score[pose.score > 0] for pose in poses]) if poses else np.zeros(0)
     return {
-        "camera": camera,
         "images": len(poses),
-        "instants_without_image": instants - len(poses),
         "people": sum(map(len, poses)),
         "images_without_people": sum(not len(pose) for pose in poses),
-        "mean_score": round(float(scores.mean()), 3) if len(scores) else 0.0,
+        "joints": len(scores),
+        "score_sum": float(scores.sum()),
+    }
+
+
+def summarise(counts: Sequence[Mapping[str, float]], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures for the result table, from the counts of all chunks; about: camera, instants, and what else is to be told."""
+    total = {name: sum(count[name] for count in counts) for name in counts_of([])}
+    rest = {name: value for name, value in about.items() if name not in ("camera", "instants")}
+    return {
+        "camera": about["camera"],
+        "images": total["images"],
+        "instants_without_image": about["instants"] - total["images"],
+        "people": total["people"],
+        "images_without_people": total["images_without_people"],
+        "mean_score": round(total["score_sum"] / total["joints"], 3) if total["joints"] else 0.0,
+        **rest,
     }
 
 

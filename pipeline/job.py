@@ -81,6 +81,14 @@ def build_dataset(store: Store, config: Config, runner: Runner) -> Artefact:
     return runner.map("export", [Ref(tuple(everything.values()))], config.export)[0]
 
 
+def chunks_of(store: Store, stage: str, refs: Sequence[Ref], config: Section) -> list[Ref]:
+    """The chunks that several workers can share before the calls of a stage are made; none for stages that have no chunks,
+    and for calls of a single one."""
+    split = getattr(STAGES[stage], "chunks", None)
+    by_call = [split(store, ref, config) for ref in refs] if split else []
+    return [chunk for chunks in by_call if len(chunks) > 1 for chunk in chunks]
+
+
 def stages_from(stage: str) -> tuple[str, ...]:
     """A stage and all after it. Raises InputError listing the stages."""
     if stage not in STAGES:

@@ -43,7 +43,7 @@ HEAVY = {
 # Modules that are only ever imported by code that has just decided to use them.
 ALLOWED_HEAVY = {"models": {"torch", "diffusers", "transformers", "accelerate"}, "flows": {"prefect"}}
 PREFECT_MODULES = {
-    f"flows/{name}.py" for name in ("tasks", "review", "approval", "build_dataset", "stages", "release", "train")
+    f"flows/{name}.py" for name in ("tasks", "review", "approval", "build_dataset", "stages", "release", "train", "distributed")
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import DetectConfig
-from pipeline.detect import detect, imported, keep_good, run, summarise
+from pipeline.detect import chunks, counts_of, detect, imported, keep_good, run, summarise
 from pipeline.detections import read_detections
 from pipeline.errors import InputError
 from pipeline.session import Clip, Session, Source, save_session
@@ -73,7 +73,7 @@ def test_the_best_people_are_kept() -> None:
 def test_nobody_in_sight_is_no_error() -> None:
     empty = Poses2D("cam1", 0, np.zeros((0, JOINTS, 2)), np.zeros((0, JOINTS)), np.zeros((0, 1)))
     assert len(keep_good(empty, CONFIG)) == 0
-    assert summarise("cam1", [empty], 2) == {
+    assert summarise([counts_of([empty])], {"camera": "cam1", "instants": 2}) == {
         "camera": "cam1", "images": 1, "instants_without_image": 1, "people": 0, "images_without_people": 1, "mean_score": 0.0,
     }  # fmt: skip
 
@@ -153,8 +153,56 @@ class _FakeModule:
         return _SeesBrightness()
 
 
-def _five_frames(store, ingest, clip, cameras):
+def _five_frames(store, ingest, clip, cameras, instants):
     from pipeline.types import Frame, FrameSet
 
-    for t_ns, image in _frames(5):
+    for t_ns, image in [frame for number, frame in enumerate(_frames(5)) if number in instants]:
         yield FrameSet(t_ns, (Frame(cameras[0], 0, t_ns, image),))
+
+
+def _detecting(monkeypatch: pytest.MonkeyPatch) -> _SeesBrightness:
+    """Frames and a detector for `_store`; returns the detector."""
+    detector = _SeesBrightness()
+    monkeypatch.setattr("pipeline.detect.read_frame_sets", _five_frames)
+    monkeypatch.setattr("pipeline.detect.detector_of", lambda config: detector)
+    return detector
+
+
+@pytest.mark.parametrize(
+    ("batch", "chunk", "batches"), [(4, 256, [4, 1]), (2, 2, [2, 2, 1]), (2, 3, [2, 2, 1]), (4, 1, [4, 1])]
+)
+def test_chunks_are_whole_batches_and_leave_one_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int, chunk: int, batches: list[int]
+) -> None:
+    store, ref = _store(tmp_path, {})
+    detector = _detecting(monkeypatch)
+    config = DetectConfig(batch=batch, chunk_frames=chunk)
+    parts = chunks(store, ref, config)
+    whole = run(store, ref, config)
+    assert detector.batches == batches
+    assert len(parts) == {256: 1, 2: 3, 3: 2, 1: 2}[chunk]
+    assert whole.rows == whole.summary["images"] == whole.summary["people"] == 5
+    assert chunks(store, ref, config) == []  # nothing is left to do
+    left = sorted(path.name for path in whole.path.parent.glob("detect*"))
+    assert left == sorted([whole.path.name, whole.path.with_suffix(".json").name])
+
+
+def test_the_result_is_the_same_to_the_byte_however_it_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _detecting(monkeypatch)
+    contents = []
+    for number, chunk in enumerate((2, 4, 256)):
+        store, ref = _store(tmp_path / str(number), {})
+        contents.append(run(store, ref, DetectConfig(batch=2, chunk_frames=chunk)).path.read_bytes())
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_chunks_that_are_done_are_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, ref = _store(tmp_path, {})
+    detector = _detecting(monkeypatch)
+    config = DetectConfig(batch=2, chunk_frames=2)
+    parts = chunks(store, ref, config)
+    run(store, parts[1], config)  # by another worker, or before this one was killed
+    assert detector.batches == [2]
+    run(store, ref, config)
+    assert detector.batches == [2, 2, 1]
+    assert [row["t_ns"] for row in read_rows(run(store, ref, config).path)] == [0, 10, 20, 30, 40]

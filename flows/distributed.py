@@ -1,0 +1,67 @@
+"""The main job on several workers: the same flow, its tasks run by Dask or Ray, on this machine or on a cluster.
+
+Workers see the session's folder under the same path as the flow does: one machine, or a shared file system.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Literal
+
+from prefect import flow
+from pydantic import Field
+
+from flows.tasks import PrefectRunner
+from pipeline import job
+from pipeline.config import parse_config
+from pipeline.config_section import Section
+from pipeline.errors import InputError
+from pipeline.job import Step, StopAfter
+from pipeline.store import Ref, Store
+from pipeline.types import Artefact
+
+
+class Workers(Section):
+    """Who does the work."""
+
+    runner: Literal["local", "dask", "ray"] = Field("local", description="local: this process, stage after stage")
+    address: str = Field("", description="of a Dask scheduler or a Ray cluster that runs already; empty: workers of its own")
+    count: int = Field(2, ge=1, description="how many workers of its own; each takes its share of the cores")
+
+
+Made = list[tuple[Ref, Artefact]]
+
+
+@flow(name="run-stages", persist_result=False, flow_run_name="{runner} workers")
+def run_stages(root: str, config: dict[str, Any], until: str, redo: list[str], runner: str) -> tuple[list[Step], Made]:
+    """Every stage up to one, by the task runner it was given; returns what was done and made."""
+    store = Store(root, redo=redo)
+    tasks = PrefectRunner(store, until)
+    with suppress(StopAfter):
+        job.build_dataset(store, parse_config(config), tasks)
+    return tasks.steps, tasks.made
+
+
+def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: str = "export") -> tuple[list[Step], Made]:
+    """Run the stages of a session on Dask or Ray; whoever calls holds the session. Raises InputError when the runner is not
+    installed or does not answer."""
+    shared = run_stages.with_options(task_runner=task_runner(workers))
+    return shared(str(store.root.resolve()), config, until, sorted(store.redo), workers.runner)
+
+
+def task_runner(workers: Workers) -> Any:
+    """Prefect's task runner for Dask or Ray."""
+    try:
+        if workers.runner == "dask":
+            from prefect_dask import DaskTaskRunner
+
+            own = {"n_workers": workers.count, "threads_per_worker": 1, "dashboard_address": None}
+            return DaskTaskRunner(address=workers.address) if workers.address else DaskTaskRunner(cluster_kwargs=own)
+        from prefect_ray import RayTaskRunner
+
+        init = {"num_cpus": workers.count, "include_dashboard": False}
+        return RayTaskRunner(address=workers.address) if workers.address else RayTaskRunner(init_kwargs=init)
+    except ImportError as error:
+        raise InputError(
+            f"runner {workers.runner}: not installed here ({error}); install it: pip install 'posemill[{workers.runner}]'"
+        ) from error
