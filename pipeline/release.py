@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,8 @@ from pipeline.store import Store
 from pipeline.tables import RELEASED
 from pipeline.types import Artefact
 
-BATCH_ROWS = 64  # images in memory at a time
-SUMS = "SHA256SUMS"
+BATCH_BYTES, MOST_ROWS = 2**25, 1024  # of images in memory at a time
+SUMS, SEALERS = "SHA256SUMS", 4
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def _write_rows(
         for source in sources:
             for table, splits in _tables(source, where, config):
                 for name in wanted:
-                    chosen = table.filter(pc.equal(splits, name))
+                    here = pc.equal(splits, name)
+                    chosen = table if pc.all(pc.fill_null(here, False)).as_py() else table.filter(here)
                     writers[name].write_table(chosen)
                     statistics[name].add(chosen)
                     for kind, count in _counts(chosen).items():
@@ -177,10 +179,17 @@ def _tables(source: Approved, where: Split, config: ReleaseConfig) -> Iterator[t
     name = source.session.name
     for shard in sorted((source.dataset.path / "data").glob("*.parquet")):
         with pq.ParquetFile(shard) as file:
-            for batch in file.iter_batches(BATCH_ROWS):
+            for batch in file.iter_batches(_batch_rows(file)):
                 light = batch.select(["id", "clip", "t_ns", "origin"]).to_pylist()
                 splits = [None if row["id"] in excluded else _split_of(row, name, where, config) for row in light]
                 yield released_table(name, pa.Table.from_batches([batch])), pa.array(splits, pa.string())
+
+
+def _batch_rows(file: pq.ParquetFile) -> int:
+    """How many rows to take at once, by what a row of this file takes."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    row_bytes = sum(group.total_byte_size for group in groups) / max(1, file.metadata.num_rows)
+    return max(1, min(MOST_ROWS, int(BATCH_BYTES / max(1.0, row_bytes))))
 
 
 def _split_of(row: dict[str, Any], session: str, where: Split, config: ReleaseConfig) -> str | None:
@@ -200,11 +209,17 @@ def released_table(session: str, table: pa.Table) -> pa.Table:
 def _seal(folder: Path) -> None:
     """Write the sums of all files, see them safely on the disk, and take the right to change them away."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sums = [f"{_sha256(path)}  {path.relative_to(folder)}" for path in files]
-    (folder / SUMS).write_text("\n".join(sums) + "\n")
-    for path in (*files, folder / SUMS):
-        fsync(path)
-        path.chmod(0o444)
+    with ThreadPoolExecutor(SEALERS) as sealers:  # reading and waiting for the disk let go of the interpreter
+        sums = sealers.map(_sealed, files)
+    (folder / SUMS).write_text("".join(f"{told}  {path.relative_to(folder)}\n" for told, path in zip(sums, files, strict=True)))
+    _sealed(folder / SUMS)
+
+
+def _sealed(path: Path) -> str:
+    """The SHA-256 of a file that is on the disk now and can be written no more."""
+    fsync(path)
+    path.chmod(0o444)
+    return _sha256(path)
 
 
 def check_release(folder: Path) -> int:

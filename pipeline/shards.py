@@ -45,17 +45,20 @@ class ShardWriter:
             self._close()
 
     def write_table(self, table: pa.Table) -> None:
-        """Add the rows of a table at once; for callers that never use `write`."""
+        """Add the rows of a table at once; for callers that never use `write`. Row groups are as whole as with `write`."""
         while len(table):
-            room = min(GROUP - sum(map(len, self._tables)), self.rows_per_shard - self.rows % self.rows_per_shard)
-            self._tables.append(table.slice(0, room))
-            self.rows += len(self._tables[-1])
-            table = table.slice(room)
+            part = table.slice(0, self.rows_per_shard - self.rows % self.rows_per_shard)
+            table = table.slice(len(part))
+            self.rows += len(part)
+            waiting = pa.concat_tables([*self._tables, part.cast(self.schema)])
             full = self.rows % self.rows_per_shard == 0
-            if full or sum(map(len, self._tables)) == GROUP:
+            whole = len(waiting) if full else len(waiting) - len(waiting) % GROUP
+            self._tables = [waiting.slice(0, whole)]
+            if whole:
                 self._flush()
             if full:
                 self._close()
+            self._tables = [waiting.slice(whole)] if whole < len(waiting) else []
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if kind is None and (self._group or self._tables or not self._parts):
@@ -68,16 +71,32 @@ class ShardWriter:
     def _flush(self) -> None:
         if self._file is None:
             self._parts.append(self.folder / f".{self.stem}-{len(self._parts):05d}.part")
-            self._file = pq.ParquetWriter(self._parts[-1], self.schema, compression="zstd")
-        group = pa.Table.from_pylist(self._group, schema=self.schema)
-        tables = [table.cast(self.schema) for table in self._tables]
-        self._file.write_table(pa.concat_tables([group, *tables]).combine_chunks())
+            self._file = pq.ParquetWriter(self._parts[-1], self.schema, **_packing(self.schema))
+        tables = self._tables or [pa.Table.from_pylist(self._group, schema=self.schema)]
+        self._file.write_table(pa.concat_tables(tables), row_group_size=GROUP)
         self._group, self._tables = [], []
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _packing(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are packed. Encoded images do not get smaller: trying to would take most of the time of writing them."""
+    leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+    packed = {leaf: "NONE" if leaf.endswith(".bytes") else "ZSTD" for leaf in leaves}
+    repeated = [field.name for field in schema if pa.types.is_string(field.type)]  # coordinates hardly ever are
+    return {"compression": packed, "use_dictionary": repeated}
+
+
+def _leaves(path: str, kind: pa.DataType) -> list[str]:
+    """The columns that Parquet makes of a field, by its own names."""
+    if pa.types.is_list(kind):
+        return _leaves(f"{path}.list.element", kind.value_type)
+    if pa.types.is_struct(kind):
+        return [leaf for child in kind for leaf in _leaves(f"{path}.{child.name}", child.type)]
+    return [path]
 
 
 def count_rows(shard: Path) -> int:

@@ -1,0 +1,138 @@
+"""What Prefect costs, and what a second worker brings.
+
+python -m tests.benchmarks.bench_flows prefect --data FOLDER    share of a run on `single_balancing` (bar: 5 %)
+python -m tests.benchmarks.bench_flows workers --runner dask    one worker against two, of Dask or Ray (bar: 1.6)
+
+python -m tests.benchmarks.bench_flows prefect --data FOLDER   share of a run on `single_balancing` (bar: 5 %)
+python -m tests.benchmarks.bench_flows workers --runner dask   one worker against two (bar: 1.6 times)
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import av
+import numpy as np
+
+from calibration.formats import save_rig
+from calibration.rig import Rig
+from calibration.synthetic import ring_rig
+from pipeline.config import session_config
+from pipeline.job import LocalRunner, StopAfter, build_dataset
+from pipeline.new_session import Request, new_session
+from pipeline.session import CalibrationInputs, Clip, Session, Source, save_session
+from pipeline.store import Store
+
+BAR_SHARE, BAR_TIMES = 0.05, 1.6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    prefect = kinds.add_parser("prefect")
+    prefect.add_argument("--data", type=Path, required=True, help="folder with pose2sim_4cam")
+    prefect.add_argument("--rounds", type=int, default=3)
+    workers = kinds.add_parser("workers")
+    workers.add_argument("--frames", type=int, default=2000)
+    workers.add_argument("--runner", default="dask")
+    asked = parser.parse_args()
+    if asked.kind == "prefect":
+        measure_prefect(asked.data / "pose2sim_4cam", asked.rounds)
+    else:
+        measure_workers(asked.frames, asked.runner)
+
+
+def measure_prefect(data: Path, rounds: int) -> None:
+    """Directly and as a flow in turn."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    from flows.build_dataset import build_dataset as flow
+
+    direct, flowed = [], []
+    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
+        flow(str(balancing(data, Path(folder) / "warm")))
+        for number in range(rounds):
+            session = balancing(data, Path(folder) / f"direct{number}")
+            begin = time.perf_counter()
+            store = Store(session)
+            build_dataset(store, session_config(store.session), LocalRunner(store))
+            direct.append(time.perf_counter() - begin)
+            session = balancing(data, Path(folder) / f"flow{number}")
+            begin = time.perf_counter()
+            flow(str(session))
+            flowed.append(time.perf_counter() - begin)
+    share = float(np.median(flowed)) / float(np.median(direct)) - 1
+    print(f"stages directly {np.median(direct):.1f} s, as a flow {np.median(flowed):.1f} s (medians of {rounds}, in turn): "
+          f"{100 * share:+.1f} % (bar +{100 * BAR_SHARE:.0f} %)")  # fmt: skip
+
+
+def balancing(data: Path, root: Path) -> Path:
+    """A session of the real recording, with its own rig; our detector looks at every frame."""
+    clip = data / "single_balancing"
+    videos = sorted((clip / "videos").glob("*.mp4"))
+    cameras = tuple(f"cam{number:02d}={path}" for number, path in enumerate(videos, 1))
+    request = Request(cameras=cameras, clip="balancing", rig=str(data / "calib" / "Calib_qualisys.toml"))
+    new_session(root, request)
+    return root
+
+
+def measure_workers(frames: int, runner: str) -> None:
+    """One worker process, then two, on the same frames."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    from flows.distributed import Workers, on_workers
+
+    settings = ["detect.batch=8", "detect.scales=[1.0]", "detect.size_px=192"]
+    seconds, results = {}, {}
+    with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
+        film = Path(folder) / "film.mp4"
+        write_film(film, frames)
+        for count in (1, 2):
+            store = Store(filmed(Path(folder) / f"with{count}", film))
+            config = session_config(store.session, "", settings).model_dump(mode="json")
+            on_workers(store, config, Workers(runner=runner, count=count), "calibrate")
+            begin = time.perf_counter()
+            on_workers(store, config, Workers(runner=runner, count=count), "detect")
+            seconds[count] = time.perf_counter() - begin
+            results[count] = [file.read_bytes() for file in sorted(store.root.rglob("detect-*.parquet"))]
+    same = "identical" if results[1] == results[2] else "NOT identical"
+    print(f"{frames} frames, {runner}: one worker {seconds[1]:.0f} s, two {seconds[2]:.0f} s: {seconds[1] / seconds[2]:.2f} "
+          f"times as fast (bar {BAR_TIMES}), results {same}")  # fmt: skip
+
+
+def filmed(root: Path, film: Path) -> Path:
+    """A session of one camera, its rig imported."""
+    root.mkdir()
+    rig = Rig(ring_rig(2, size_wh=(640, 480), focal_px=560.0).cameras[:1])
+    save_rig(rig, root / "given.yaml")
+    shutil.copy(film, root / "film.mp4")
+    clip = Clip(name="long", sources={rig.names[0]: Source(path="film.mp4")})
+    inputs = CalibrationInputs(rig="given.yaml")
+    save_session(Session(name="long", cameras=rig.names, clips=(clip,), calibration=inputs), root)
+    return root
+
+
+def write_film(path: Path, frames: int) -> None:
+    """Noise that moves: the network's cost does not depend on what it sees."""
+    rng = np.random.default_rng(0)
+    texture = rng.integers(0, 255, (480, 1280, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "crf": "35", "g": "30"})
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        for number in range(frames):
+            shift = 2 * number % 640
+            image = np.ascontiguousarray(texture[:, shift : shift + 640])
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt, StopAfter):
+        main()
