@@ -23,6 +23,7 @@ from pipeline import job
 from pipeline.config import Config, session_config
 from pipeline.decisions import Decision, decision_on
 from pipeline.errors import InputError
+from pipeline.remote import open_store
 from pipeline.session import load_session
 from pipeline.store import Store
 from pipeline.types import Artefact
@@ -30,7 +31,7 @@ from pipeline.types import Artefact
 LONGEST_S = 24 * 3600.0  # of a whole run: what works in a thread of it cannot be interrupted alone
 
 # What they are stands in the docstrings: Prefect takes the descriptions of its forms from there alone.
-SessionFolder = Annotated[str, Field(min_length=1)]
+SessionFolder = Annotated[str, Field(min_length=1)]  # or an address: s3://bucket/session
 Setting = Annotated[str, Field(pattern=r"^[a-z0-9_]+\.[a-z0-9_]+=.*$")]
 Settings = list[Setting]
 
@@ -74,7 +75,7 @@ def build_dataset(
         settings: changes to the settings, each as stage.key=value, e.g. audit.max_error_px=10
         workers: who does the work: this process, or Dask or Ray
     """
-    store, complaint = Store(session), ""
+    store, complaint = open_store(session), ""
     for number in count(1):
         config = session_config(store.session, preset, settings)
         runner = PrefectRunner(store)
@@ -100,6 +101,7 @@ def _build(store: Store, config: Config, runner: PrefectRunner, workers: Workers
             [(_, dataset)] = runner.of("export")
         if not shown:
             show_review(store, runner, dataset)
+            store.send_review()
     return dataset
 
 
@@ -109,7 +111,9 @@ def _heard(
     """The decision, or the settings to run on with and what was wrong with the answer, if anything was."""
     try:
         if answer.decision != RUN_ON:
-            return note(answer, store.root, dataset, preset, tuple(settings))
+            decision = note(answer, store.root, dataset, preset, tuple(settings))
+            store.send_review()
+            return decision
         changed = [*settings, *answer.settings]
         session_config(store.session, preset, changed)
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,17 +26,19 @@ def review(
         from pipeline.decisions import decide, decisions
         from pipeline.errors import InputError
         from pipeline.release import finished_dataset
+        from pipeline.remote import session_folder
         from pipeline.review_rows import excluded, write_review
 
         if approve and reject:
             raise InputError("review: expected --approve or --reject, got both")
-        _, dataset = finished_dataset(session, preset, settings)
-        marks = write_review(session, dataset)
-        if approve or reject:
-            verdict: Any = "approved" if approve else "rejected"
-            given = {"preset": preset, "settings": tuple(settings), "excluded": excluded(session, dataset)}
-            decide(session, dataset, verdict, by, reason=reason, **given)
-        told = [each for each in decisions(session) if each.dataset == dataset.digest]
+        with session_folder(session) as root:
+            _, dataset = finished_dataset(root, preset, settings)
+            marks = write_review(root, dataset)
+            if approve or reject:
+                verdict: Any = "approved" if approve else "rejected"
+                given = {"preset": preset, "settings": tuple(settings), "excluded": excluded(root, dataset)}
+                decide(root, dataset, verdict, by, reason=reason, **given)
+            told = [each for each in decisions(root) if each.dataset == dataset.digest]
         answer.values |= {"session": str(session), "dataset": dataset.digest, "rows": dataset.rows, "marks": str(marks)}
         answer.values |= {"decisions": [each.model_dump() for each in told]}
         answer.show(f"dataset {dataset.digest[:8]}: {dataset.rows} rows; {figures(dataset.summary)}")
@@ -92,7 +95,9 @@ def export(
     """A finished dataset or a release in one format, with its card, as a folder of its own."""
     with answering(as_json) as answer:
         from pipeline.handout import hand_out
+        from pipeline.remote import address_of, session_folder
 
-        made = hand_out(source, out, kind, name)
+        with session_folder(source) if address_of(source) else nullcontext(source) as root:
+            made = hand_out(root, out, kind, name)
         answer.values |= {"out": str(out), "format": kind, "files": made.files, "notes": list(made.notes)}
         answer.show(f"{made.files} files in {out}", *made.notes)

@@ -48,10 +48,10 @@ def run(
     with answering(as_json) as answer:
         from pipeline.config import session_config
         from pipeline.job import LocalRunner, StopAfter, build_dataset, stages_from
-        from pipeline.store import Store
+        from pipeline.remote import open_store
 
         stages_from(until)
-        store = Store(session, redo=stages_from(from_stage) if from_stage else ())
+        store = open_store(session, redo=stages_from(from_stage) if from_stage else ())
         config = session_config(store.session, preset, settings)
         asked = {"runner": runner, "address": address, "count": workers}
         here = LocalRunner(store, until, on_step=say_step)

@@ -17,6 +17,7 @@ from pipeline.config import parse_config
 from pipeline.config_section import Section
 from pipeline.errors import InputError
 from pipeline.job import Step, StopAfter
+from pipeline.remote import open_store
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
@@ -35,7 +36,7 @@ Made = list[tuple[Ref, Artefact]]
 @flow(name="run-stages", persist_result=False, flow_run_name="{runner} workers")
 def run_stages(root: str, config: dict[str, Any], until: str, redo: list[str], runner: str) -> tuple[list[Step], Made]:
     """Every stage up to one, by the task runner it was given; returns what was done and made."""
-    store = Store(root, redo=redo)
+    store = open_store(root, redo)
     tasks = PrefectRunner(store, until)
     with suppress(StopAfter):
         job.build_dataset(store, parse_config(config), tasks)
@@ -46,7 +47,7 @@ def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: st
     """Run the stages of a session on Dask or Ray; whoever calls holds the session. Raises InputError when the runner is not
     installed or does not answer."""
     shared = run_stages.with_options(task_runner=task_runner(workers))
-    return shared(str(store.root.resolve()), config, until, sorted(store.redo), workers.runner)
+    return shared(getattr(store, "url", str(store.root.resolve())), config, until, sorted(store.redo), workers.runner)
 
 
 def task_runner(workers: Workers) -> Any:

@@ -47,9 +47,8 @@ def release_dataset(
         preset: of the runs that made the datasets; empty: what was decided about
         settings: of the runs that made the datasets, each as stage.key=value; none: what was decided about
     """
-    roots = [Path(session) for session in sessions]
     with concurrency(DISK_SLOT, occupy=1, strict=False), listen(progress_in_ui):
-        made = release_sessions(roots, Path(out), version, preset, settings)
+        made = release_sessions(sessions, Path(out), version, preset, settings)
     card = (made.folder / "README.md").read_text()
     body = card.split("---\n", 2)[-1]  # without the front matter, which is for programs
     create_markdown_artifact(body, slug(f"release-{Path(out).name}"), f"Card of {made.folder.resolve()}")

@@ -34,6 +34,8 @@ Made = Iterable[tuple[Ref, Artefact]]
 
 def show_review(store: Store, runner: PrefectRunner, dataset: Artefact) -> None:
     """Everything that a decision about a dataset needs, as artifacts of the run."""
+    for _, artefact in runner.made:
+        store.fetch(artefact)
     write_review(store.root, dataset)
     show_results(store, runner.steps, runner.made)
     show_gates(store, runner.of("calibrate"))
@@ -121,7 +123,8 @@ def show_contact_sheets(store: Store, poses: Made) -> None:
 @task(name="contact sheet", cache_policy=NO_CACHE, persist_result=False)
 def show_contact_sheet(store: Store, ref: Ref, poses: Artefact) -> None:
     """Twelve instants of one camera with the people detected, as a picture in a markdown artifact."""
-    jpeg = contact_sheet(store, ref.only("ingest"), poses, ref.clip, ref.part)
+    store.prepare("detect", ref)
+    jpeg = contact_sheet(store, store.here(ref).only("ingest"), store.fetch(poses), ref.clip, ref.part)
     heading = f"{store.session.name}: {ref.clip}, {ref.part}"
     markdown = f"## {heading}\n\n{figures(poses.summary)}\n\n![people detected by {ref.part}]({_data_uri(jpeg)})\n"
     create_markdown_artifact(markdown, slug(f"contact-sheet-{heading}"), heading)
@@ -137,7 +140,8 @@ def show_generated(store: Store, generated: Made) -> None:
 @task(name="generated sheet", cache_policy=NO_CACHE, persist_result=False)
 def show_generated_sheet(store: Store, ref: Ref, generated: Artefact) -> None:
     """A dozen pairs of one clip as a picture in a markdown artifact; nothing where nothing was generated."""
-    if jpeg := generated_sheet(store, ref, generated):
+    store.prepare("augment", ref)
+    if jpeg := generated_sheet(store, store.here(ref), store.fetch(generated)):
         heading = f"{store.session.name}: generated for {ref.clip}"
         told = "Left as filmed, right as generated under the same pose; green: accepted, red: rejected, and why."
         markdown = f"## {heading}\n\n{told}\n\n{figures(generated.summary)}\n\n![generated images]({_data_uri(jpeg)})\n"

@@ -13,7 +13,7 @@ from flows.tasks import PrefectRunner
 from pipeline import job
 from pipeline.config import session_config
 from pipeline.job import StopAfter
-from pipeline.store import Store
+from pipeline.remote import open_store
 
 
 @flow(name="calibrate-rig", **OPTIONS)
@@ -50,7 +50,7 @@ def augment_dataset(session: SessionFolder, preset: str = "", settings: Settings
 
 
 def _run_until(stage: str, session: str, preset: str, settings: list[str]) -> PrefectRunner:
-    store = Store(session)
+    store = open_store(session)
     config = session_config(store.session, preset, settings)
     runner = PrefectRunner(store, stage)
     with store.lock(f"flow run {flow_run.name}"), suppress(StopAfter):

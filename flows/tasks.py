@@ -48,10 +48,10 @@ def can_heal(_: Any, __: Any, state: State) -> bool:
 def run_stage(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Artefact, Step]:
     """One call of one stage; its progress is an artifact of the run."""
     with listen(progress_in_ui), slots(stage, config):
-        artefact, step = timed_call(store, stage, ref, config)
+        artefact, step = timed_call(store, stage, store.here(ref), config)
     state = "was done already" if step.skipped else f"{step.rows} rows in {step.wall_s:.1f} s"
     get_run_logger().info("%s: %s; %s", title(stage, ref), state, figures(step.summary))
-    return artefact, step
+    return store.sent(artefact), step
 
 
 @contextmanager

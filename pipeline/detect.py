@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.shipped import weights_path
-from pipeline.atomic import remove
 from pipeline.config import DetectConfig
 from pipeline.detections import Detections, read_detections
 from pipeline.errors import InputError
@@ -102,7 +101,7 @@ def run(store: Store, ref: Ref, config: DetectConfig) -> Artefact:
     about = {"camera": camera, "instants": instants, **short}
     if source:
         return _write(slot, list(_imported(store, ref, source, config)), about)
-    return _joined(slot, [run(store, chunk, config) for chunk in chunks(store, ref, config)], about)
+    return _joined(store, slot, [run(store, chunk, config) for chunk in chunks(store, ref, config)], about)
 
 
 def chunks(store: Store, ref: Ref, config: DetectConfig) -> list[Ref]:
@@ -125,14 +124,13 @@ def _chunk_of(part: str) -> tuple[str, tuple[int, int] | None]:
     return camera, (int(first), int(end)) if mark else None
 
 
-def _joined(slot: Slot, parts: Sequence[Artefact], about: Mapping[str, Any]) -> Artefact:
+def _joined(store: Store, slot: Slot, parts: Sequence[Artefact], about: Mapping[str, Any]) -> Artefact:
     """The chunks as one result; then they are not needed any more."""
     rows = [row for part in parts for row in read_rows(part.path)]
     told = summarise([part.summary for part in parts], about)
     made = slot.commit(lambda path: write_rows(path, rows, POSES2D), len(rows), told)
     for part in parts:
-        remove(part.path)
-        remove(part.path.with_suffix(".json"))
+        store.forget(part)
     return made
 
 

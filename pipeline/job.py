@@ -128,6 +128,7 @@ def timed_call(store: Store, stage: str, ref: Ref, config: Section) -> tuple[Art
     """Run one stage on one ref and measure it; a failure is noted for `posemill status`."""
     wall, cpu = time.perf_counter(), time.process_time()
     try:
+        store.prepare(stage, ref)
         artefact: Artefact = STAGES[stage].run(store, ref, config)
     except Exception as error:
         note_failure(store, stage, ref, error)

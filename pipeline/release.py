@@ -31,6 +31,7 @@ from pipeline.errors import InputError
 from pipeline.lineage import Made
 from pipeline.progress import progress
 from pipeline.release_card import record, release_card
+from pipeline.remote import session_folder
 from pipeline.review_rows import dataset_rows
 from pipeline.session import Session
 from pipeline.shards import ShardWriter
@@ -65,12 +66,14 @@ class Released:
 
 
 def release_sessions(
-    roots: Sequence[Path], out: Path, version: str = "", preset: str = "", settings: Sequence[str] = ()
+    roots: Sequence[Path | str], out: Path, version: str = "", preset: str = "", settings: Sequence[str] = ()
 ) -> Released:
     """Release the approved datasets of sessions by the first one's settings. Raises as those two do."""
-    sources = [approved_dataset(root, preset, settings) for root in roots]
-    config = session_config(sources[0].session, preset, settings) if sources else load_config(preset or "default")
-    return release(sources, out, config.release, version)
+    with ExitStack() as stack:
+        folders = [stack.enter_context(session_folder(root)) for root in roots]
+        sources = [approved_dataset(folder, preset, settings) for folder in folders]
+        config = session_config(sources[0].session, preset, settings) if sources else load_config(preset or "default")
+        return release(sources, out, config.release, version)
 
 
 def finished_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> tuple[Made, Artefact]:

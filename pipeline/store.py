@@ -153,6 +153,29 @@ class Store:
         folder = self.root / "clips" / ref.clip if ref.clip else self.root / _SESSION_FOLDERS[stage]
         return Slot(stage, folder / ((name or digest[:8]) + suffix), digest, provenance, stage in self.redo)
 
+    def here(self, ref: Ref) -> Ref:
+        """The inputs where this process finds them; stores at an address have to fetch them."""
+        return ref
+
+    def fetch(self, artefact: Artefact) -> Artefact:
+        """A result where this process finds it."""
+        return artefact
+
+    def sent(self, artefact: Artefact) -> Artefact:
+        """A result as the process knows it that sent this store here."""
+        return artefact
+
+    def forget(self, artefact: Artefact) -> None:
+        """Remove a result that another one holds now: its manifest first, so that it is never there in part."""
+        remove(artefact.path.with_name(artefact.path.name.removesuffix(".parquet") + ".json"))
+        remove(artefact.path)
+
+    def prepare(self, stage: str, ref: Ref) -> None:
+        """Have the recordings here that a stage will look at."""
+
+    def send_review(self) -> None:
+        """Keep what reviewers wrote where the session is."""
+
     @contextmanager
     def lock(self, who: str = "") -> Iterator[None]:
         """Hold the session for one run, `who` being its name. Raises StageError naming the run that holds it already."""

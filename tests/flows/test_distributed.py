@@ -1,36 +1,17 @@
 """The main job on two worker processes of Dask and of Ray: the results are those of one process, to the byte."""
 
-from dataclasses import replace
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from calibration.formats import save_rig
-from calibration.rig import Rig
 from pipeline.config import session_config
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.job import LocalRunner, StopAfter, build_dataset
-from pipeline.session import CalibrationInputs, Clip, Session, Source, save_session
+from pipeline.remote import CACHE, open_store
 from pipeline.store import Store
-from tests.pipeline.footage import numbered_video
-from tests.pipeline.worlds import ring
-
-SETTINGS = ["detect.size_px=64", "detect.scales=[1.0]", "detect.flip=false", "detect.batch=4", "detect.chunk_frames=8",
-            "detect.backend=torch", "detect.weights=studio", "augment.enabled=false"]  # fmt: skip
-
-
-def _session(root: Path) -> Path:
-    """Two cameras, a clip of twenty frames, the rig imported."""
-    root.mkdir()
-    large = ring(2, size_wh=(960, 720))
-    rig = Rig(tuple(replace(camera, size_wh=(64, 48), K=np.diag([1 / 15, 1 / 15, 1]) @ camera.K) for camera in large.cameras))
-    save_rig(rig, root / "rig-given.yaml")
-    sources = {name: Source(path=numbered_video(root / f"{name}.mp4", 20).name) for name in rig.names}
-    clip = Clip(name="walk", sources=sources)
-    calibration = CalibrationInputs(rig="rig-given.yaml")
-    save_session(Session(name="shared", cameras=rig.names, clips=(clip,), calibration=calibration), root)
-    return root
+from tests.pipeline.small import SETTINGS, small_session
 
 
 def _results(root: Path) -> dict[str, bytes]:
@@ -42,7 +23,7 @@ def _results(root: Path) -> dict[str, bytes]:
 def test_two_workers_make_what_one_process_makes(tmp_path: Path, runner: str) -> None:
     from flows.distributed import Workers, on_workers
 
-    alone, shared = _session(tmp_path / "alone"), _session(tmp_path / "shared")
+    alone, shared = small_session(tmp_path / "alone"), small_session(tmp_path / "shared")
     store = Store(alone)
     with pytest.raises(StopAfter):
         build_dataset(store, session_config(store.session, "", SETTINGS), LocalRunner(store, "audit"))
@@ -56,6 +37,49 @@ def test_two_workers_make_what_one_process_makes(tmp_path: Path, runner: str) ->
     assert list(_results(alone).values()) == list(_results(shared).values())
     again, _ = on_workers(store, config.model_dump(mode="json"), Workers(runner=runner), "audit")
     assert all(step.skipped for step in again)
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket of an S3 server on loopback."""
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    told = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "ada", "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1", CACHE: str(tmp_path / "cache")}  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    files.mkdir("recordings")
+    yield "s3://recordings"
+    server.stop()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_session_in_a_bucket_is_worked_on_by_two_workers(tmp_path: Path, s3: str) -> None:
+    import fsspec
+
+    from flows.distributed import Workers, on_workers
+
+    alone = small_session(tmp_path / "alone")
+    files = fsspec.filesystem("s3")
+    for file in alone.iterdir():
+        files.put_file(str(file), f"recordings/gym/{file.name}")
+    store = Store(alone)
+    with pytest.raises(StopAfter):
+        build_dataset(store, session_config(store.session, "", SETTINGS), LocalRunner(store, "audit"))
+    remote = open_store(f"{s3}/gym")
+    config = session_config(remote.session, "", SETTINGS)
+    with remote.lock("here"), pytest.raises(StageError, match="process.*here"), open_store(f"{s3}/gym").lock():
+        pass
+    on_workers(remote, config.model_dump(mode="json"), Workers(runner="dask"), "audit")
+    files.invalidate_cache()
+    made = sorted(name for name in files.find("recordings/gym/clips") if name.endswith(".parquet"))
+    assert [files.cat_file(name) for name in made] == list(_results(alone).values())
+    assert os.environ[CACHE] in str(remote.root)
 
 
 def test_a_runner_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

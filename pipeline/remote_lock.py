@@ -1,0 +1,76 @@
+"""Holding a session at an fsspec address: a file that says who works there, refreshed while they do.
+
+A store has no locks that end with a process. So the file is created exclusively where the store can do that (S3's conditional
+writes, local files), carries a time that is renewed, and counts no more once that is old: a killed run blocks nobody for long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from pipeline.errors import StageError
+
+RENEW_S = 20.0
+STALE_S = 90.0
+
+
+@contextmanager
+def held(files: Any, path: str, url: str, who: str) -> Iterator[None]:
+    """Hold `path` of an fsspec file system for the block. Raises StageError naming who holds it."""
+    mine = {"who": who or "a run", "host": socket.gethostname(), "process": os.getpid()}
+    _take(files, path, url, mine)
+    ended = threading.Event()
+    thread = threading.Thread(target=_renew, args=(files, path, mine, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(RENEW_S)
+        with suppress(OSError):
+            files.rm_file(path)
+
+
+def _take(files: Any, path: str, url: str, mine: dict[str, Any]) -> None:
+    holder = _holder(files, path)
+    if holder is not None and time.time() - holder.get("at", 0.0) < STALE_S:
+        raise StageError(
+            f"{url}: another run ({holder.get('who')}, process {holder.get('process')} on {holder.get('host')}) is working on "
+            f"this session; wait for it or stop it, then run again. One that was killed is forgotten after {STALE_S:.0f} s"
+        )
+    if holder is not None:
+        files.rm_file(path)
+    try:
+        _write(files, path, mine, "xb")
+    except FileExistsError:
+        raise StageError(f"{url}: another run began at this very moment; wait for it, then run again") from None
+
+
+def _holder(files: Any, path: str) -> dict[str, Any] | None:
+    files.invalidate_cache()
+    try:
+        return dict(json.loads(files.cat_file(path)))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(files: Any, path: str, mine: dict[str, Any], mode: str) -> None:
+    content = json.dumps(mine | {"at": time.time()}).encode()
+    try:
+        with files.open(path, mode) as file:
+            file.write(content)
+    except (ValueError, NotImplementedError):  # a store without exclusive creation
+        files.pipe_file(path, content)
+
+
+def _renew(files: Any, path: str, mine: dict[str, Any], ended: threading.Event) -> None:
+    while not ended.wait(RENEW_S):
+        with suppress(OSError):  # the next time may do
+            _write(files, path, mine, "wb")

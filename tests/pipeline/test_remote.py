@@ -1,0 +1,142 @@
+"""Sessions at fsspec addresses: as on a disk, from any machine."""
+
+import json
+import pickle
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline import remote, remote_lock
+from pipeline.config import session_config
+from pipeline.decisions import decide, decisions
+from pipeline.errors import InputError, StageError
+from pipeline.job import LocalRunner, StopAfter, build_dataset
+from pipeline.remote import CACHE, RemoteStore, address_of, open_store, session_folder
+from pipeline.store import Ref
+from pipeline.types import Artefact
+from tests.pipeline.small import SETTINGS, small_session
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A session at an address; the first machine's mirror is in `first`."""
+    monkeypatch.setenv(CACHE, str(tmp_path / "first"))
+    return f"file://{small_session(tmp_path / 'bucket')}"
+
+
+def _run(url: str) -> LocalRunner:
+    store = open_store(url)
+    runner = LocalRunner(store, "audit")
+    with store.lock("a run"), pytest.raises(StopAfter):
+        build_dataset(store, session_config(store.session, "", SETTINGS), runner)
+    return runner
+
+
+@pytest.mark.parametrize(
+    ("word", "address"),
+    [("s3://bucket/a/b", "s3://bucket/a/b"), (Path("s3://bucket/a"), "s3://bucket/a"), ("gs://b/", "gs://b"), ("/data/s", ""),
+     ("data/s3/x", ""), (Path("C:/x"), "")],
+)  # fmt: skip
+def test_an_address_is_told_from_a_folder(word: str | Path, address: str) -> None:
+    assert address_of(word) == address
+
+
+def test_results_are_at_the_address_and_another_machine_finds_them_done(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = tmp_path / "bucket"
+    raw = {path.name: path.read_bytes() for path in bucket.glob("*.mp4")}
+    first = _run(url)
+    assert not any(step.skipped for step in first.steps)
+    sent = {path.relative_to(bucket) for path in bucket.rglob("*") if path.suffix in (".parquet", ".json")}
+    mirror = first.store.root
+    assert sent == {path.relative_to(mirror) for path in mirror.rglob("*") if path.suffix in (".parquet", ".json")}
+    monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+    second = _run(url)
+    assert all(step.skipped for step in second.steps)
+    assert [made.digest for _, made in first.made] == [made.digest for _, made in second.made]
+    assert second.store.root.is_relative_to(tmp_path / "second")
+    assert raw == {path.name: path.read_bytes() for path in bucket.glob("*.mp4")}
+    assert not (bucket / ".lock").exists()
+
+
+def test_a_store_that_travels_finds_its_inputs_in_the_mirror_of_the_other_machine(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = _run(url)
+    ref, made = next((ref, made) for ref, made in first.made if made.kind == "reconstruct")
+    packed = pickle.dumps(first.store)
+    monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+    there = pickle.loads(packed)
+    moved = there.here(ref)
+    assert all(artefact.path.exists() and artefact.path.is_relative_to(tmp_path / "second") for artefact in moved.inputs)
+    assert there.sent(there.fetch(made)) == made
+
+
+def test_two_runs_on_two_machines_do_not_work_on_one_session(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(url).lock("flow run gym"):
+        monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+        with pytest.raises(StageError, match="flow run gym"), open_store(url).lock():
+            pass
+    with open_store(url).lock():
+        pass
+
+
+def test_a_run_that_was_killed_blocks_nobody_for_long(url: str, tmp_path: Path) -> None:
+    dead = {"who": "killed", "host": "other", "process": 1, "at": time.time() - remote_lock.STALE_S - 1}
+    (tmp_path / "bucket" / ".lock").write_text(json.dumps(dead))
+    with open_store(url).lock():
+        assert "killed" not in (tmp_path / "bucket" / ".lock").read_text()
+
+
+def test_who_works_for_long_goes_on_holding_the_session(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_lock, "RENEW_S", 0.05)
+    with open_store(url).lock():
+        begun = json.loads((tmp_path / "bucket" / ".lock").read_text())["at"]
+        time.sleep(0.4)
+        assert json.loads((tmp_path / "bucket" / ".lock").read_text())["at"] > begun
+
+
+def test_decisions_go_back_and_are_read_anew(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Artefact("export", Path("x"), "ab" * 32, 1)
+    with session_folder(url) as root:
+        decide(root, dataset, "rejected", "Ada", reason="blurred")
+    assert [each.by for each in decisions(tmp_path / "bucket")] == ["Ada"]
+    monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+    with session_folder(url) as root:
+        decide(root, dataset, "approved", "Ben")
+    monkeypatch.setenv(CACHE, str(tmp_path / "first"))
+    with session_folder(url) as root:
+        assert [each.by for each in decisions(root)] == ["Ada", "Ben"]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [(PermissionError("403"), InputError, "access is denied"), (FileNotFoundError("no such bucket"), InputError, "found none"),
+     (ConnectionError("refused"), StageError, "does not answer"), (ValueError("no credentials"), InputError, "credentials")],
+)  # fmt: skip
+def test_a_store_that_denies_is_told_with_its_address(
+    url: str, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception], told: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    files = SimpleNamespace(get_file=fails, find=fails, invalidate_cache=lambda: None)
+    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url: (files, "bucket/session"))
+    with pytest.raises(kind, match=f"s3://bucket/session.*{told}"):
+        RemoteStore("s3://bucket/session")
+
+
+def test_recordings_outside_of_the_address_are_refused(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "bucket" / "session.yaml"
+    file.write_text(file.read_text().replace("path: cam1.mp4", "path: /home/ada/cam1.mp4"))
+    with pytest.raises(InputError, match="/home/ada/cam1.mp4.*recordings below it"):
+        open_store(url).prepare("ingest", Ref())
+
+
+def test_an_unknown_kind_of_address_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    with pytest.raises(InputError, match="nowhere://x.*cannot be opened here"):
+        remote.open_store("nowhere://x")
