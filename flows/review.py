@@ -163,7 +163,8 @@ def question(store: Store, runner: PrefectRunner, dataset: Artefact, complaint: 
     """The text above the form: what there is to decide about, where to look and where to mark rows; first what was wrong with
     the last answer."""
     marks = write_review(store.root, dataset).resolve()
-    sheets = [generated_sheet(store, ref, made, pairs=6, columns=2, max_bytes=120_000) for ref, made in runner.of("augment")]
+    # Two pairs: a window that is not tall squeezes more of them into nothing.
+    sheets = [generated_sheet(store, ref, made, pairs=2, columns=2, max_bytes=60_000) for ref, made in runner.of("augment")]
     lines = [
         f"**The last answer could not be taken: {complaint}**" if complaint else "",
         f"## May this dataset of {store.session.name} be released?",
