@@ -12,13 +12,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flows import report_server
 from flows.names import ON_DEMAND, POOL, SLOTS
+from flows.revive import Reviver
 from flows.terminal import say
 from flows.watch import Watcher
 from models.stop_signals import stop_signals
@@ -27,6 +30,7 @@ from pipeline.errors import InputError, StageError
 ROOT = Path(__file__).resolve().parent.parent
 STARTUP_S = 180.0  # a first start makes the database: 19 to 27 s on a quiet machine
 STOP_S = 15.0
+MOST_RESTARTS = 5
 
 
 def serve(port: int = 4200, watch: Path = Path("data/sessions")) -> None:
@@ -46,16 +50,17 @@ def serve(port: int = 4200, watch: Path = Path("data/sessions")) -> None:
     reports_words = ["-m", "flows.report_server", environment[report_server.HOME], str(port + 1)]
     worker_words = ["-m", "prefect", "worker", "start", "--pool", POOL]
     with running("server", server_words, environment, home) as server:
-        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server, home / "server.log")
+        wait_until_healthy(f"http://127.0.0.1:{port}/api/health", server.process, home / "server.log")
         deploy(environment)
         with (
             running("reports", reports_words, environment, home) as reports,
             running("worker", worker_words, environment, home) as worker,
-            watching(watch, environment),
+            meanwhile(Watcher(watch, starter(environment)).run),
+            meanwhile(Reviver(partial(ask_api, environment["PREFECT_API_URL"])).run),
         ):
             for line in addresses(port, watch):
                 say(line)
-            wait_for_the_end({"server": server, "reports": reports, "worker": worker}, home)
+            wait_for_the_end([server, reports, worker])
     say("stopped: server, reports and worker have ended")
 
 
@@ -68,19 +73,23 @@ def deploy(environment: dict[str, str]) -> None:
     prefect(["deploy", "--all"], environment)
 
 
-@contextmanager
-def watching(folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """Meanwhile, schedule a run for every new session below a folder, once: Prefect itself remembers by the session's path."""
-
+def starter(environment: dict[str, str]) -> Callable[[Path], None]:
+    """Schedules a run of a session, once: Prefect itself remembers by the session's path."""
     api = environment["PREFECT_API_URL"]
 
     def start(session: Path) -> None:
-        deployment = ask_api(f"{api}/deployments/name/{ON_DEMAND}")["id"]
+        deployment = ask_api(api, f"/deployments/name/{ON_DEMAND}")["id"]
         once = {"parameters": {"session": str(session)}, "idempotency_key": f"new session {session}"}
-        ask_api(f"{api}/deployments/{deployment}/create_flow_run", once)
+        ask_api(api, f"/deployments/{deployment}/create_flow_run", once)
 
+    return start
+
+
+@contextmanager
+def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Something that goes on beside the block until it is told to end."""
     ended = threading.Event()
-    thread = threading.Thread(target=Watcher(folder, start).run, args=(ended,), daemon=True)
+    thread = threading.Thread(target=work, args=(ended,), daemon=True)
     thread.start()
     try:
         yield
@@ -148,17 +157,45 @@ def prefect(words: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
+@dataclass
+class Running:
+    """A Python process with its log in a file, which is begun again when it ends by itself."""
+
+    name: str
+    words: list[str]
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+    restarts: int = 0
+
+    def start(self) -> None:
+        """Begin it, with a session of its own: Ctrl-C reaches posemill alone, which then ends the others in order."""
+        with self.log.open("ab") as log:
+            command = [sys.executable, *self.words]
+            self.process = subprocess.Popen(
+                command, env=self.environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def mend(self) -> None:
+        """Begin it again if it ended by itself. Raises StageError with the end of its log when it did so too often."""
+        if (status := self.process.poll()) is None:
+            return
+        if self.restarts == MOST_RESTARTS:
+            raise StageError(f"Prefect's {self.name} ended with status {status} again; its log: {self.log}\n{tail(self.log)}")
+        self.restarts += 1
+        say(f"Prefect's {self.name} ended with status {status}; it is begun again (its log: {self.log})")
+        self.start()
+
+
 @contextmanager
-def running(name: str, words: list[str], environment: dict[str, str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python process with its log in a file; asked to end, then made to, when the block is left."""
-    command = [sys.executable, *words]
-    with (home / f"{name}.log").open("ab") as log:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+def running(name: str, words: list[str], environment: dict[str, str], home: Path) -> Iterator[Running]:
+    """A process for the block; asked to end, then made to, when the block is left."""
+    running = Running(name, words, environment, home / f"{name}.log")
+    running.start()
     try:
-        yield process
+        yield running
     finally:
-        stop(process)
+        stop(running.process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -172,10 +209,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def ask_api(url: str, content: dict[str, Any] | None = None) -> Any:
+def ask_api(api: str, path: str, content: dict[str, Any] | None = None) -> Any:
     """What Prefect's server answers to a GET, or to a POST of content."""
     data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
@@ -195,15 +232,13 @@ def wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> 
     raise StageError(f"Prefect's server did not answer {url} within {STARTUP_S:.0f} s; its log: {log}\n{tail(log)}")
 
 
-def wait_for_the_end(processes: dict[str, subprocess.Popen[bytes]], home: Path) -> None:
-    """Wait for Ctrl-C or a termination signal. Raises StageError when one of the processes ends by itself."""
+def wait_for_the_end(processes: Sequence[Running]) -> None:
+    """Wait for Ctrl-C or a termination signal; meanwhile, processes that end by themselves are begun again, a few times."""
     asked: list[int] = []
     with stop_signals(lambda number, _: asked.append(number)):
         while not asked:
-            for name, process in processes.items():
-                if process.poll() is not None:
-                    log = home / f"{name}.log"
-                    raise StageError(f"Prefect's {name} ended with status {process.returncode}; its log: {log}\n{tail(log)}")
+            for process in processes:
+                process.mend()
             time.sleep(0.3)
 
 

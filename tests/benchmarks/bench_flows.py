@@ -76,7 +76,10 @@ def balancing(data: Path, root: Path) -> Path:
     clip = data / "single_balancing"
     videos = sorted((clip / "videos").glob("*.mp4"))
     cameras = tuple(f"cam{number:02d}={path}" for number, path in enumerate(videos, 1))
-    request = Request(cameras=cameras, clip="balancing", rig=str(data / "calib" / "Calib_qualisys.toml"))
+    # Two of the videos are cropped by 8 px of the width they were calibrated at.
+    origins = ("cam01=4,0", "cam02=4,0")
+    rig = str(data / "calib" / "Calib_qualisys.toml")
+    request = Request(cameras=cameras, clip="balancing", rig=rig, image_origins=origins)
     new_session(root, request)
     return root
 

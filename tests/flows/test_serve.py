@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -66,3 +67,22 @@ def test_every_deployment_names_a_flow_that_exists_and_nightly_has_a_schedule() 
     assert all(deployment["description"] and deployment["tags"] for deployment in content["deployments"])
     [nightly] = [each for each in content["deployments"] if each["name"] == "nightly"]
     assert nightly["schedules"][0]["cron"] == "0 2 * * *"
+
+
+def test_a_process_that_ends_by_itself_is_begun_again_a_few_times(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["-c", "print('no such table', flush=True); raise SystemExit(3)"]
+    with serve.running("worker", words, dict(os.environ), tmp_path) as running:
+        for _ in range(serve.MOST_RESTARTS):
+            before = running.process
+            before.wait()
+            running.mend()
+            assert running.process is not before
+        running.process.wait()
+        with pytest.raises(StageError, match="(?s)status 3 again.*no such table"):
+            running.mend()
+    assert capsys.readouterr().err.count("begun again") == serve.MOST_RESTARTS
+    with serve.running("worker", ["-c", "import time; time.sleep(60)"], dict(os.environ), tmp_path) as running:
+        process = running.process
+        running.mend()
+        assert running.process is process
+    assert process.poll() is not None
