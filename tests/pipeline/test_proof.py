@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import proof
+from pipeline.errors import InputError
+from pipeline.proof import ARMS, Trial, prove
+from pipeline.shards import ShardWriter
+from pipeline.tables import SAMPLES
+from tests.pipeline.exports import made_export
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> list[Path]:
+    """Two datasets of four captured and one accepted generated image; one more of the first failed its check."""
+    folders = [made_export(tmp_path / name, instants=2).path for name in ("one", "two")]
+    rows = [row for file in (folders[0] / "data").iterdir() for row in pq.read_table(file).to_pylist()]
+    with ShardWriter(folders[0] / "rejected", SAMPLES, 10, "rejected") as shards:
+        shards.write(next(row for row in rows if row["origin"] == "generated") | {"verdict": "rejected", "id": "bad"})
+    return folders
+
+
+class Trainings:
+    """Stands in for training and judging: the AP of an arm is its number of images, plus the seed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[tuple[str, int]] = []
+        self.views: dict[str, object] = {}
+        monkeypatch.setattr(proof, "_train", self.train)
+        monkeypatch.setattr(proof, "_ap", lambda weights, test, trial: float(weights.name))
+
+    def train(self, arm: str, seed: int, folder: Path, trial: Trial, say: object) -> Path:
+        self.made.append((arm, seed))
+        self.views[arm] = proof._view(arm, trial.size_px)
+        images = sum(pq.read_metadata(file).num_rows for file in (folder / "data").iterdir())
+        return Path(str(images + seed))
+
+
+def test_each_arm_has_its_images_and_its_spread_over_seeds(
+    exports: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainings = Trainings(monkeypatch)
+    rows = prove(exports, [tmp_path / "others"], tmp_path / "out", Trial(seeds=3), lambda _: None)
+    assert [row["arm"] for row in rows] == list(ARMS)
+    assert [row["images"] for row in rows] == [8, 8, 11, 10]
+    assert [(row["others"], row["others sd"]) for row in rows] == [(9, 1), (9, 1), (12, 1), (11, 1)]
+    assert trainings.made[:4] == [(arm, 0) for arm in ARMS]  # seed by seed
+    assert (trainings.views[ARMS[1]].mosaic, trainings.views[ARMS[0]].mosaic) == (0.35, 0.0)  # type: ignore[attr-defined]
+    assert trainings.views[ARMS[0]] == trainings.views[ARMS[2]] == trainings.views[ARMS[3]]
+
+
+def test_what_is_done_is_not_done_again(exports: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainings = Trainings(monkeypatch)
+    before = prove(exports, [tmp_path / "others"], tmp_path / "out", Trial(seeds=1), lambda _: None)
+    assert prove(exports, [tmp_path / "others"], tmp_path / "out", Trial(seeds=1), lambda _: None) == before
+    assert len(trainings.made) == 4
+    prove(exports, [tmp_path / "others"], tmp_path / "out", Trial(seeds=2), lambda _: None)
+    assert trainings.made[4:] == [(arm, 1) for arm in ARMS]
+
+
+def test_datasets_without_generated_images_prove_nothing(exports: list[Path], tmp_path: Path) -> None:
+    for file in (exports[1] / "data").iterdir():
+        table = pq.read_table(file)
+        pq.write_table(table.filter([origin == "captured" for origin in table["origin"].to_pylist()]), file)
+    with pytest.raises(InputError, match="two/export/dataset: expected generated images, found none"):
+        prove(exports, [], tmp_path / "out", Trial(), lambda _: None)
+    with pytest.raises(InputError, match="expected a finished dataset"):
+        prove([tmp_path / "nothing"], [], tmp_path / "other", Trial(), lambda _: None)
+
+
+def test_a_tiny_trial_is_trained_and_judged_for_real(exports: list[Path], tmp_path: Path) -> None:
+    trial = Trial(steps=2, batch=2, seeds=1, size_px=64, channels=8)
+    others = made_export(tmp_path / "others", instants=1).path
+    rows = prove(exports, [others], tmp_path / "out", trial, lambda _: None)
+    assert all(0 <= row["others"] <= 100 for row in rows)
+    assert (tmp_path / "out" / "captured-generated-filtered" / "seed0" / "ap.json").is_file()
