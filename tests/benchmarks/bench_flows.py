@@ -29,6 +29,9 @@ from pipeline.session import CalibrationInputs, Clip, Session, Source, save_sess
 from pipeline.store import Store
 
 BAR_SHARE, BAR_TIMES = 0.05, 1.6
+WITHOUT_IMAGES = ["augment.enabled=false"]
+# A quick detector as well: the less the stages do, the larger is Prefect's share.
+LIGHT = [*WITHOUT_IMAGES, "detect.scales=[1.0]", "detect.size_px=192", "detect.flip=false"]
 
 
 def main() -> None:
@@ -37,17 +40,18 @@ def main() -> None:
     prefect = kinds.add_parser("prefect")
     prefect.add_argument("--data", type=Path, required=True, help="folder with pose2sim_4cam")
     prefect.add_argument("--rounds", type=int, default=3)
+    prefect.add_argument("--light", action="store_true", help="with a quick detector")
     workers = kinds.add_parser("workers")
     workers.add_argument("--frames", type=int, default=2000)
     workers.add_argument("--runner", default="dask")
     asked = parser.parse_args()
     if asked.kind == "prefect":
-        measure_prefect(asked.data / "pose2sim_4cam", asked.rounds)
+        measure_prefect(asked.data / "pose2sim_4cam", asked.rounds, LIGHT if asked.light else WITHOUT_IMAGES)
     else:
         measure_workers(asked.frames, asked.runner)
 
 
-def measure_prefect(data: Path, rounds: int) -> None:
+def measure_prefect(data: Path, rounds: int, settings: list[str]) -> None:
     """Directly and as a flow in turn."""
     from prefect.testing.utilities import prefect_test_harness
 
@@ -55,16 +59,16 @@ def measure_prefect(data: Path, rounds: int) -> None:
 
     direct, flowed = [], []
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
-        flow(str(balancing(data, Path(folder) / "warm")))
+        flow(str(balancing(data, Path(folder) / "warm")), settings=LIGHT)
         for number in range(rounds):
             session = balancing(data, Path(folder) / f"direct{number}")
             begin = time.perf_counter()
             store = Store(session)
-            build_dataset(store, session_config(store.session), LocalRunner(store))
+            build_dataset(store, session_config(store.session, "", settings), LocalRunner(store))
             direct.append(time.perf_counter() - begin)
             session = balancing(data, Path(folder) / f"flow{number}")
             begin = time.perf_counter()
-            flow(str(session))
+            flow(str(session), settings=settings)
             flowed.append(time.perf_counter() - begin)
     share = float(np.median(flowed)) / float(np.median(direct)) - 1
     print(f"stages directly {np.median(direct):.1f} s, as a flow {np.median(flowed):.1f} s (medians of {rounds}, in turn): "
