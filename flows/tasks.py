@@ -28,7 +28,7 @@ from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
 UPDATE_EVERY_S = 1.0
-DISK_HEAVY = ("rectify", "export")
+DISK_HEAVY = ("rectify",)  # taking a slot costs about two seconds: only for what takes longer
 
 
 def can_heal(_: Any, __: Any, state: State) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from calibration.errors import CalibrationError
-from pipeline.config import AugmentConfig, DetectConfig, ExportConfig
+from pipeline.config import AugmentConfig, DetectConfig, ExportConfig, RectifyConfig
 from pipeline.errors import InputError, StageError
 from tests.flows.fakes import FakeStage, make_session
 
@@ -42,7 +42,7 @@ def test_a_stage_takes_the_slot_of_the_device_it_works_on(monkeypatch: pytest.Mo
         return nullcontext()
 
     monkeypatch.setattr(tasks, "concurrency", noted)
-    for stage, config in (("export", ExportConfig()), ("augment", AugmentConfig(device="cuda")), ("audit", ExportConfig())):
+    for stage, config in (("rectify", RectifyConfig()), ("augment", AugmentConfig(device="cuda")), ("audit", ExportConfig())):
         with tasks.slots(stage, config):
             pass
     assert taken == [["posemill-disk"], ["posemill-gpu"]]
