@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.looking import Looking
 from flows.terminal import say
 
-EVERY_S = 10.0
 MOST_RUNS = 4  # of one flow run; what dies every time is not helped by a fifth
 AGE_S = 15.0  # a process that has just begun may not be listed yet
 
@@ -26,7 +25,7 @@ Api = Callable[[str, dict[str, Any] | None], Any]
 
 
 @dataclass
-class Reviver:
+class Reviver(Looking):
     """Looks for runs of ours that died with their process, and has the worker take them up again.
 
     For a server of this machine alone, as `posemill serve` starts it: numbers of processes mean nothing elsewhere.
@@ -34,7 +33,6 @@ class Reviver:
 
     api: Api
     tag: str = "posemill"
-    told: set[str] = field(default_factory=set)
 
     def look(self) -> list[str]:
         """One look; returns the ids of the runs that were put back on the schedule."""
@@ -52,7 +50,7 @@ class Reviver:
 
     def _again(self, run: dict[str, Any]) -> bool:
         if run["run_count"] >= MOST_RUNS:
-            self._tell(f"run {run['name']} died {run['run_count']} times and is left alone; its logs say more")
+            self.tell(f"run {run['name']} died {run['run_count']} times and is left alone; its logs say more")
             return False
         when = datetime.now(UTC).isoformat()
         state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "its process died; it goes on from what is done",
@@ -60,19 +58,6 @@ class Reviver:
         self.api(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
         say(f"run {run['name']}: its process died; it goes on from what is done")
         return True
-
-    def _tell(self, text: str) -> None:
-        if text not in self.told:
-            self.told.add(text)
-            say(text)
-
-    def run(self, ended: threading.Event) -> None:
-        """Look until `ended` is set; a server that is restarting is asked again."""
-        while not ended.wait(EVERY_S):
-            try:
-                self.look()
-            except (OSError, ValueError, KeyError) as error:
-                self._tell(f"looking for runs that died: {type(error).__name__}: {error}")
 
 
 def alive(pid: int) -> bool:

@@ -88,3 +88,19 @@ def test_every_session_has_its_turn_when_one_fails(tmp_path: Path, stages: Stage
     assert state.is_failed()
     assert "1 of 2 sessions failed: a-broken" in state.message
     assert (tmp_path / "b-good" / "export" / "dataset").is_dir()
+
+
+def test_a_second_run_of_a_session_is_refused_with_the_name_of_the_first(session: Path, stages: Stages) -> None:
+    from flows.build_dataset import build_dataset
+
+    with Store(session).lock("flow run gym, default, 26 Nov 12:05"):
+        state = build_dataset(str(session), return_state=True)
+    assert state.is_failed() and "flow run gym, default, 26 Nov 12:05" in state.message
+    assert stages["detect"].calls == 0
+
+
+def test_a_session_that_vanished_is_told_by_its_folder(tmp_path: Path) -> None:
+    from flows.build_dataset import build_dataset
+
+    state = build_dataset(str(tmp_path / "gone"), return_state=True)
+    assert state.is_failed() and f"{tmp_path / 'gone'}: expected a session" in state.message

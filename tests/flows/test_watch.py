@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from flows import watch
 from flows.watch import Watcher
 from tests.flows.fakes import make_session
 
@@ -56,10 +55,7 @@ def test_what_has_results_or_cannot_be_read_is_left_alone(tmp_path: Path, capsys
     assert "broken" in capsys.readouterr().err
 
 
-def test_a_look_that_fails_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(watch, "EVERY_S", 0.01)
+def test_a_look_that_fails_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     ended, tries = threading.Event(), []
 
     def start(session: Path) -> None:
@@ -69,6 +65,6 @@ def test_a_look_that_fails_is_made_again(
         ended.set()
 
     make_session(tmp_path / "new")
-    Watcher(tmp_path, start, settled_s=-1.0).run(ended)
+    Watcher(tmp_path, start, settled_s=-1.0, every_s=0.01).run(ended)
     assert len(tries) == 3
     assert capsys.readouterr().err.count("connection refused") == 1
