@@ -175,5 +175,5 @@ def _write(folder: Path, made: Calibrated, config: CalibrateConfig) -> None:
     folder.mkdir(parents=True)
     save_rig(made.rig, folder / "rig.yaml")
     gates = made.gates(config)
-    (folder / GATES).write_text(json.dumps([asdict(gate) for gate in gates], indent=1))
+    (folder / GATES).write_text(json.dumps([asdict(gate) | {"passed": bool(gate.passed)} for gate in gates], indent=1))
     write_report(folder / REPORT, made, gates)

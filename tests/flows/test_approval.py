@@ -53,9 +53,11 @@ class Deployed:
 
     def artifacts(self) -> list[str]:
         from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
         with get_client(sync_client=True) as client:
-            return sorted(artifact.key for artifact in client.read_artifacts() if artifact.flow_run_id == self.id)
+            mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[self.id]))
+            return sorted(artifact.key for artifact in client.read_artifacts(artifact_filter=mine))
 
     def form(self) -> tuple[str, dict[str, Any]]:
         """The text above the form, and its schema."""

@@ -15,10 +15,11 @@ Stages = dict[str, FakeStage]
 
 def _artifacts() -> dict[str, list]:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import ArtifactSort
 
     found: dict[str, list] = {}
     with get_client(sync_client=True) as client:
-        for artifact in client.read_artifacts():
+        for artifact in client.read_artifacts(sort=ArtifactSort.CREATED_DESC):  # the server gives 200 at most
             found.setdefault(artifact.key, []).append(artifact)
     return found
 

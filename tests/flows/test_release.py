@@ -12,6 +12,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 
 def test_only_approved_sessions_are_released_and_the_card_is_shown(tmp_path: Path, stages: dict[str, FakeStage]) -> None:
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
     from flows.build_dataset import build_dataset
     from flows.release import release_dataset
@@ -27,5 +28,6 @@ def test_only_approved_sessions_are_released_and_the_card_is_shown(tmp_path: Pat
     folder = Path(release_dataset([str(sessions[0])], str(out)))
     assert folder == out / "v1" and check_release(folder) >= 3
     with get_client(sync_client=True) as client:
-        [card] = [artifact for artifact in client.read_artifacts() if artifact.key == "release-released"]
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["release-released"]))
+        [card] = client.read_artifacts(artifact_filter=wanted)
     assert "| one | approved | Ada |" in card.data and not card.data.startswith("---")
