@@ -79,12 +79,14 @@ def build_dataset(
     for number in count(1):
         config = session_config(store.session, preset, settings)
         runner = PrefectRunner(store)
-        dataset = _build(store, config, runner, workers, shown=was_asked(number))
+        asked = was_asked(number)
+        dataset = _build(store, config, runner, workers, shown=asked)
         if decision := decision_on(store.root, dataset):
             return _ended(dataset, decision)
         if not (config.review.required and can_ask()):
             return str(dataset.path)
-        answer = ask(number, question(store, runner, dataset, complaint), config.review.wait_hours)
+        text = "" if asked else question(store, runner, dataset, complaint)
+        answer = ask(number, text, config.review.wait_hours)
         heard = _heard(answer, store, dataset, preset, settings)
         if isinstance(heard, Decision):
             return _ended(dataset, heard)

@@ -32,11 +32,12 @@ def review(
         if approve and reject:
             raise InputError("review: expected --approve or --reject, got both")
         with session_folder(session) as root:
-            _, dataset = finished_dataset(root, preset, settings)
+            run = finished_dataset(root, preset, settings)
+            dataset = run.dataset
             marks = write_review(root, dataset)
             if approve or reject:
                 verdict: Any = "approved" if approve else "rejected"
-                given = {"preset": preset, "settings": tuple(settings), "excluded": excluded(root, dataset)}
+                given = {"preset": run.preset, "settings": run.settings, "excluded": excluded(root, dataset)}
                 decide(root, dataset, verdict, by, reason=reason, **given)
             told = [each for each in decisions(root) if each.dataset == dataset.digest]
         answer.values |= {"session": str(session), "dataset": dataset.digest, "rows": dataset.rows, "marks": str(marks)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 
 from pipeline.config import ExportConfig
+from pipeline.lineage import manifest_of
 from pipeline.store import Ref
 from pipeline.tables import stream_rows
 from pipeline.types import DEFAULT_TOPOLOGY, Artefact
@@ -171,8 +171,7 @@ def _settings(clips: Iterable[Ref]) -> dict[str, Any]:
 
 
 def _config_of(artefact: Artefact) -> Any:
-    manifest = artefact.path.with_name(artefact.path.name.removesuffix(".parquet") + ".json")
-    return json.loads(manifest.read_text())["config"] if manifest.is_file() else {}
+    return manifest_of(artefact).get("config", {})
 
 
 def _figures(figures: Mapping[str, Any]) -> str:

@@ -32,21 +32,22 @@ def generated_sheet(
 
     ref: what the augment stage was given.
     """
-    rows = _chosen(list(stream_rows(augment.path)), pairs)
+    chosen = {row["id"] for row in _chosen(list(stream_rows(augment.path, ["id", "t_ns", "verdict"])), pairs)}
+    rows = [row for row in stream_rows(augment.path, batch=64) if row["id"] in chosen] if chosen else []
     if not rows:
         return None
+    rows.sort(key=lambda row: (row["t_ns"], row["id"]))
     captured = _captured(store, ref, rows)
     pictures = [_pair(captured[row["id"]], row) for row in rows if row["id"] in captured]
     return shrink_to(sheet(pictures, columns), max_bytes) if pictures else None
 
 
 def _chosen(rows: Sequence[dict[str, Any]], pairs: int) -> list[dict[str, Any]]:
-    """Half accepted and half rejected where there are enough of both, in the order of time."""
+    """Half accepted and half rejected where there are enough of both."""
     kinds = [[row for row in rows if row["verdict"] == verdict] for verdict in ("accepted", "rejected")]
     fewer = min(len(kinds[0]), len(kinds[1]), pairs // 2)
     counts = [min(len(kind), max(pairs // 2, pairs - fewer)) for kind in kinds]
-    picked = [kind[at] for kind, count in zip(kinds, counts, strict=True) for at in spread(len(kind), count) if count]
-    return sorted(picked, key=lambda row: (row["t_ns"], row["id"]))
+    return [kind[at] for kind, count in zip(kinds, counts, strict=True) for at in spread(len(kind), count) if count]
 
 
 def _captured(store: Store, ref: Ref, rows: Sequence[dict[str, Any]]) -> dict[str, Image]:

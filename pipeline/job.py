@@ -85,7 +85,7 @@ def chunks_of(store: Store, stage: str, refs: Sequence[Ref], config: Section) ->
     """The chunks that several workers can share before the calls of a stage are made; none for stages that have no chunks,
     and for calls of a single one."""
     split = getattr(STAGES[stage], "chunks", None)
-    by_call = [split(store, ref, config) for ref in refs] if split else []
+    by_call = [split(store, store.here(ref), config) for ref in refs] if split else []
     return [chunk for chunks in by_call if len(chunks) > 1 for chunk in chunks]
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def manifest_of(artefact: Artefact) -> dict[str, Any]:
     """What the store wrote beside a result: stage, version, config, inputs, summary. {} where it is not there any more."""
-    file = artefact.path.with_name(artefact.path.name.removesuffix(".parquet") + ".json")
+    file = artefact.manifest_path
     return json.loads(file.read_text()) if file.is_file() else {}
 
 

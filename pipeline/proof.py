@@ -17,7 +17,9 @@ from pipeline.atomic import remove, write_atomically
 from pipeline.errors import InputError
 from pipeline.evaluate_detector import evaluate_detector
 from pipeline.shards import ShardWriter
+from pipeline.store import digest_of
 from pipeline.tables import SAMPLES, stream_rows
+from pipeline.types import manifest_beside
 
 if TYPE_CHECKING:
     from models.detector_data import ViewConfig
@@ -45,18 +47,27 @@ def prove(
     standard deviation over the seeds.
 
     exports: finished datasets (with data/ and, where images failed their check, rejected/); tests: labelled images of people
-    who are in none of them. What is in `out` already is not done again. Raises InputError where nothing was generated.
+    who are in none of them. What is in `out` already of the same datasets and trial is not done again. InputError where
+    nothing was generated.
     """
-    images = {arm: _arm_folder(arm, exports, out / _name(arm)) for arm in ARMS}
+    folder = out / _key(exports, trial)
+    images = {arm: _arm_folder(arm, exports, folder / _name(arm)) for arm in ARMS}
     results: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
     for seed in range(trial.seeds):  # seed by seed, so that an early look at the table is a fair one
         for arm in ARMS:
-            found = _judged(arm, seed, tests, out / _name(arm), trial, say)
+            found = _judged(arm, seed, tests, folder / _name(arm), trial, say)
             results[arm].append(found)
             say(f"{arm}, seed {seed}: " + ", ".join(f"{name} {ap:.1f}" for name, ap in found.items()))
     rows = [{"arm": arm, "images": images[arm], **_over_seeds(results[arm])} for arm in ARMS]
-    write_atomically(out / "proof.json", json.dumps({"trial": asdict(trial), "rows": rows}, indent=1))
+    write_atomically(folder / "proof.json", json.dumps({"trial": asdict(trial), "rows": rows}, indent=1))
     return rows
+
+
+def _key(exports: Sequence[Path], trial: Trial) -> str:
+    """Datasets and settings that belong together: what was trained on others, or otherwise, is none of these results."""
+    datasets = [(str(path.resolve()), manifest_beside(path).read_text()) for path in exports if manifest_beside(path).is_file()]
+    how = {name: value for name, value in asdict(trial).items() if name not in ("seeds", "device")}
+    return digest_of([[str(path.resolve()) for path in exports], datasets, how])[:8]
 
 
 def _name(arm: str) -> str:

@@ -76,21 +76,40 @@ def release_sessions(
         return release(sources, out, config.release, version)
 
 
-def finished_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> tuple[Made, Artefact]:
-    """Everything a finished run made, and its dataset, under the preset and settings that the last decision was about, and
-    those given over them. Raises InputError when the run is not finished under its settings."""
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: everything it made, its dataset, and the preset and settings that it is finished under."""
+
+    made: Made
+    dataset: Artefact
+    preset: str
+    settings: tuple[str, ...]
+
+
+def finished_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> Finished:
+    """The finished run of a session: under its own settings and those given, or under those that the last decision was about
+    and those given over them. Raises InputError when it is finished under neither."""
     decided, before = decided_settings(root)
-    made = finished(root, ("export",), preset or decided, (*before, *settings))
-    return made, next(artefact for _, artefact in made if artefact.kind == "export")
+    try:
+        return _finished(root, preset, tuple(settings))
+    except InputError:
+        if not decided and not before:
+            raise
+    return _finished(root, preset or decided, (*before, *settings))
+
+
+def _finished(root: Path, preset: str, settings: tuple[str, ...]) -> Finished:
+    made = finished(root, ("export",), preset, settings)
+    return Finished(made, next(artefact for _, artefact in made if artefact.kind == "export"), preset, settings)
 
 
 def approved_dataset(root: Path, preset: str = "", settings: Sequence[str] = ()) -> Approved:
     """What of a session may be released. Raises InputError when its run is not finished, StageError when nobody approved it
     or somebody rejected it."""
-    made, dataset = finished_dataset(root, preset, settings)
+    run = finished_dataset(root, preset, settings)
     session = Store(root).session
-    config = session_config(session, preset, settings)
-    return Approved(root, session, made, dataset, approved(root, dataset, config.review.required))
+    required = session_config(session, run.preset, run.settings).review.required
+    return Approved(root, session, run.made, run.dataset, approved(root, run.dataset, required))
 
 
 def release(sources: Sequence[Approved], out: Path, config: ReleaseConfig, version: str = "") -> Released:

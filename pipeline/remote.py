@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline.atomic import remove
 from pipeline.errors import InputError, StageError
+from pipeline.lineage import manifest_of
 from pipeline.remote_lock import held
 from pipeline.store import Ref, Slot, Store
 from pipeline.types import Artefact
@@ -50,6 +51,7 @@ def session_folder(root: Path | str) -> Iterator[Path]:
     store = open_store(root)
     if isinstance(store, RemoteStore):
         store.prepare("calibrate", Ref())  # whether results are up to date is told by comparing recordings, too
+        remove(store.root / "export")  # whose name stays while its content changes
         store.pull(RESULTS)
     yield store.root
     store.send_review()
@@ -86,9 +88,19 @@ class RemoteStore(Store):
 
     def fetch(self, artefact: Artefact) -> Artefact:
         """A result in this process's mirror."""
-        name = artefact.path.relative_to(self.sender or self.root)
-        self.pull([name.as_posix(), name.as_posix().removesuffix(".parquet") + ".json"])
-        return replace(artefact, path=self.root / name)
+        mine = replace(artefact, path=self.root / artefact.path.relative_to(self.sender or self.root))
+        self.pull_result(mine)
+        return mine
+
+    def pull_result(self, wanted: Artefact) -> None:
+        """Fetch a result that the mirror does not have, in place of another one of its name: that of an export stays while its
+        content changes. Where there is no manifest, another process may be fetching it too, so nothing is removed."""
+        digest = manifest_of(wanted).get("digest")
+        if digest not in (None, wanted.digest):
+            remove(wanted.path)
+            remove(wanted.manifest_path)
+        if digest != wanted.digest:
+            self.pull(file.relative_to(self.root).as_posix() for file in (wanted.path, wanted.manifest_path))
 
     def sent(self, artefact: Artefact) -> Artefact:
         """A result of this process as its sender knows it."""
@@ -97,9 +109,14 @@ class RemoteStore(Store):
     def forget(self, artefact: Artefact) -> None:
         """As in Store, at the address as well."""
         super().forget(artefact)
-        name = f"{self._base}/{artefact.path.relative_to(self.root).as_posix()}"
-        for file in (name.removesuffix(".parquet") + ".json", name):
-            self._call(self._files.rm, file, True)
+        self._drop(artefact.path, artefact.manifest_path)
+
+    def _drop(self, path: Path, manifest: Path) -> None:
+        """Remove a result at the address, if it is there, its manifest first."""
+        for file in (manifest, path):
+            name = f"{self._base}/{file.relative_to(self.root).as_posix()}"
+            if self._call(self._files.exists, name):
+                self._call(self._files.rm, name, True)
 
     def prepare(self, stage: str, ref: Ref) -> None:
         """Fetch the recordings that a stage will look at: those of its clip, or all."""
@@ -127,7 +144,8 @@ class RemoteStore(Store):
                     self._get(relative, self.root)
 
     def send(self, path: Path, manifest: Path) -> None:
-        """A result to the address, its manifest last."""
+        """A result to the address in place of what is there under its name, its manifest last."""
+        self._drop(path, manifest)
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         for file in (*files, manifest):
             self._put(file)
@@ -200,12 +218,8 @@ class RemoteSlot(Slot):
         """As in Slot; a result that only the address has is fetched."""
         found = super().done()
         if found is None and not self.redo and self.store is not None:
-            root = self.store.root
-            remove(self.manifest_path)
-            self.store.pull([self.manifest_path.relative_to(root).as_posix()])
-            if self.manifest_path.is_file():
-                self.store.pull([self.path.relative_to(root).as_posix()])
-                found = super().done()
+            self.store.pull_result(Artefact(self.kind, self.path, self.digest, 0))
+            found = super().done()
         return found
 
     def commit(self, *args: Any, **kwargs: Any) -> Artefact:

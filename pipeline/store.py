@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from pipeline.atomic import disk_error, fsync, remove, write_atomically
 from pipeline.errors import InputError, StageError
 from pipeline.session import Session, load_session
-from pipeline.types import Artefact
+from pipeline.types import Artefact, manifest_beside
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Slot:
     @property
     def manifest_path(self) -> Path:
         """The manifest beside the result."""
-        return self.path.with_name(self.path.name.removesuffix(".parquet") + ".json")
+        return manifest_beside(self.path)
 
     def done(self) -> Artefact | None:
         """The finished artefact, or None when there is no manifest, it is of another digest, its result is gone, or
@@ -167,7 +167,7 @@ class Store:
 
     def forget(self, artefact: Artefact) -> None:
         """Remove a result that another one holds now: its manifest first, so that it is never there in part."""
-        remove(artefact.path.with_name(artefact.path.name.removesuffix(".parquet") + ".json"))
+        remove(artefact.manifest_path)
         remove(artefact.path)
 
     def prepare(self, stage: str, ref: Ref) -> None:

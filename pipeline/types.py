@@ -173,5 +173,15 @@ class Artefact:
     summary: dict[str, Any] = field(default_factory=dict)
     made: bool = field(default=False, compare=False)
 
+    @property
+    def manifest_path(self) -> Path:
+        """The manifest beside the result."""
+        return manifest_beside(self.path)
+
+
+def manifest_beside(result: Path) -> Path:
+    """Where the manifest of a result stands: NAME.json beside NAME.parquet or the folder NAME."""
+    return result.with_name(result.name.removesuffix(".parquet") + ".json")
+
 
 DEFAULT_TOPOLOGY: Topology = COCO17

@@ -55,3 +55,18 @@ def test_a_rejected_dataset_is_not_released(session: Path, stages: Stages, tmp_p
 
 def test_what_was_not_run_is_not_reviewed(session: Path, stages: Stages) -> None:
     assert "posemill run" in _values("review", session, status=2)["error"]
+
+
+def test_a_dataset_decided_about_under_other_settings_is_decided_about_again_under_them(
+    session: Path, stages: Stages, tmp_path: Path
+) -> None:
+    changed = ("--set", "audit.max_error_px=5")
+    _values("run", session, *changed)
+    _invoke("review", session, *changed, "--reject", "--by", "Ada", "--reason", "blurred")
+    told = _values("review", session, "--approve", "--by", "Ben")["decisions"]
+    assert [(each["verdict"], each["settings"]) for each in told] == [
+        ("rejected", ["audit.max_error_px=5"]), ("approved", ["audit.max_error_px=5"]),
+    ]  # fmt: skip
+    assert _values("release", session, "--out", tmp_path / "out")["folder"].endswith("v1")
+    _values("run", session)  # under the session's own settings again: another dataset, which nobody decided about
+    assert _values("review", session)["decisions"] == []

@@ -20,7 +20,7 @@ def test_only_approved_sessions_are_released_and_the_card_is_shown(tmp_path: Pat
     sessions = [make_session(tmp_path / name) for name in ("one", "two")]
     for session in sessions:
         build_dataset(str(session))
-    decide(sessions[0], finished_dataset(sessions[0])[1], "approved", "Ada")
+    decide(sessions[0], finished_dataset(sessions[0]).dataset, "approved", "Ada")
     out = tmp_path / "released"
     with pytest.raises(StageError, match="two: expected a person's approval"):
         release_dataset([str(session) for session in sessions], str(out))

@@ -3,16 +3,18 @@
 import json
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pipeline import remote, remote_lock
+from pipeline.atomic import remove
 from pipeline.config import session_config
 from pipeline.decisions import decide, decisions
 from pipeline.errors import InputError, StageError
-from pipeline.job import LocalRunner, StopAfter, build_dataset
+from pipeline.job import LocalRunner, StopAfter, build_dataset, chunks_of
 from pipeline.remote import CACHE, RemoteStore, address_of, open_store, session_folder
 from pipeline.store import Ref
 from pipeline.types import Artefact
@@ -140,3 +142,50 @@ def test_an_unknown_kind_of_address_says_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setenv(CACHE, str(tmp_path))
     with pytest.raises(InputError, match="nowhere://x.*cannot be opened here"):
         remote.open_store("nowhere://x")
+
+
+def _exported(root: Path, digest: str, shards: int) -> Artefact:
+    """A dataset under its one name, as the export stage leaves it."""
+    folder = root / "export" / "dataset"
+    remove(folder)
+    folder.mkdir(parents=True)
+    for number in range(shards):
+        (folder / f"train-{number}.parquet").write_text(f"{digest} {number}")
+    made = Artefact("export", folder, digest, shards)
+    made.manifest_path.write_text(json.dumps({"digest": digest}))
+    return made
+
+
+def test_a_dataset_made_anew_takes_the_place_of_the_old_one_everywhere(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = RemoteStore(url)
+    old = _exported(first.root, "old", 3)
+    first.send(old.path, old.manifest_path)
+    monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+    second = RemoteStore(url)
+    second.fetch(Artefact("export", second.root / "export" / "dataset", "old", 3))
+    new = _exported(first.root, "new", 2)
+    first.send(new.path, new.manifest_path)
+    expected = {"train-0.parquet": "new 0", "train-1.parquet": "new 1"}
+    seen = second.fetch(Artefact("export", second.root / "export" / "dataset", "new", 2))
+    for folder in (tmp_path / "bucket" / "export" / "dataset", seen.path):
+        assert {path.name: path.read_text() for path in folder.iterdir()} == expected
+    with session_folder(url) as root:
+        assert {path.name: path.read_text() for path in (root / "export" / "dataset").iterdir()} == expected
+
+
+def test_chunks_are_counted_where_the_inputs_were_made_on_another_machine(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_store(url)
+    config = session_config(first.session, "", SETTINGS)
+    runner = LocalRunner(first, "calibrate")
+    with pytest.raises(StopAfter):
+        build_dataset(first, config, runner)
+    frames = next(made for _, made in runner.made if made.kind == "ingest")
+    monkeypatch.setenv(CACHE, str(tmp_path / "second"))
+    second = open_store(url)
+    told = replace(frames, path=second.root / frames.path.relative_to(first.root))  # as its worker sent it
+    assert not told.path.exists()
+    assert len(chunks_of(second, "detect", [Ref((told,), "walk", "cam1")], config.detect)) == 3
