@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from prefect import get_run_logger
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
@@ -31,15 +32,13 @@ class Review(RunInput):
 
 def can_ask() -> bool:
     """Whether this run can suspend: those that were started from a deployment, not those that a program called."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context else None
+    run = _this_run()
     return run is not None and run.deployment_id is not None and run.parent_task_run_id is None
 
 
 def was_asked(question: int) -> bool:
     """Whether this run suspended for that question before, and is here again."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context else None
+    run = _this_run()
     return run is not None and _key(question) in (run.empirical_policy.pause_keys or set())
 
 
@@ -52,6 +51,11 @@ def ask(question: int, description: str, wait_hours: float) -> Review:
     answer = suspend_flow_run(wait_for_input=form, key=_key(question), timeout=round(3600 * wait_hours))
     assert answer is not None
     return answer
+
+
+def _this_run() -> FlowRun | None:
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
 
 
 def _key(question: int) -> str:

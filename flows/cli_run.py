@@ -60,7 +60,7 @@ def run(
                 build_dataset(store, config, here)
             else:
                 here.steps = _on_workers(store, config, asked, until)
-        tell_run(answer, session, here.steps)
+        tell_run(answer, store.root, here.steps)
 
 
 def _on_workers(store: Store, config: Config, asked: dict[str, Any], until: str) -> list[Step]:

@@ -22,14 +22,12 @@ from pipeline.lineage import mermaid
 from pipeline.rejections import rejections
 from pipeline.report import contact_sheet
 from pipeline.review_rows import write_review
-from pipeline.store import Ref, Store
+from pipeline.store import Made, Ref, Store
 from pipeline.types import Artefact
 
 COLUMNS = ("stage", "clip", "part", "state", "rows", "wall s", "cpu s", "peak MB")
 HEADLINE = {"rms_px": "RMS px", "sigma_mm": "1 sigma mm", "sigma_mrad": "1 sigma mrad"}
 MOST_REJECTIONS = 1000  # lines of a table that pages and searches in the browser
-
-Made = Iterable[tuple[Ref, Artefact]]
 
 
 def show_review(store: Store, runner: PrefectRunner, dataset: Artefact) -> None:

@@ -30,7 +30,8 @@ from pipeline.errors import InputError, StageError
 ROOT = Path(__file__).resolve().parent.parent
 STARTUP_S = 180.0  # a first start makes the database: 19 to 27 s on a quiet machine
 STOP_S = 15.0
-MOST_RESTARTS = 5
+MOST_RESTARTS = 5  # one after the other, each within STEADY_S
+STEADY_S = 600.0
 
 
 def serve(port: int = 4200, watch: Path = Path("data/sessions")) -> None:
@@ -167,9 +168,11 @@ class Running:
     log: Path
     process: subprocess.Popen[bytes] = field(init=False)
     restarts: int = 0
+    begun_s: float = 0.0
 
     def start(self) -> None:
         """Begin it, with a session of its own: Ctrl-C reaches posemill alone, which then ends the others in order."""
+        self.begun_s = time.monotonic()
         with self.log.open("ab") as log:
             command = [sys.executable, *self.words]
             self.process = subprocess.Popen(
@@ -180,10 +183,14 @@ class Running:
         """Begin it again if it ended by itself. Raises StageError with the end of its log when it did so too often."""
         if (status := self.process.poll()) is None:
             return
+        if time.monotonic() - self.begun_s > STEADY_S:
+            self.restarts = 0
         if self.restarts == MOST_RESTARTS:
-            raise StageError(f"Prefect's {self.name} ended with status {status} again; its log: {self.log}\n{tail(self.log)}")
+            raise StageError(
+                f"the process `{self.name}` ended with status {status} again; its log: {self.log}\n{tail(self.log)}"
+            )
         self.restarts += 1
-        say(f"Prefect's {self.name} ended with status {status}; it is begun again (its log: {self.log})")
+        say(f"the process `{self.name}` ended with status {status}; it is begun again (its log: {self.log})")
         self.start()
 
 

@@ -19,7 +19,7 @@ from pipeline.new_session import Request, new_session
 from pipeline.rigs import read_rig
 from pipeline.samples import keep_accepted
 from pipeline.session import load_session, save_session
-from pipeline.store import Ref
+from pipeline.store import Made
 from pipeline.studio import StudioConfig, simulate
 from pipeline.tables import read_rows, skeletons3d_from_rows
 from pipeline.types import Array, Artefact, Skeletons3D
@@ -61,9 +61,6 @@ def make_demo_session(root: Path, studio: StudioConfig = DEMO_STUDIO) -> bool:
 def _request(root: Path, clip: str, **more: Any) -> Request:
     folder = root / "raw" / clip
     return Request(tiled=str(folder / "fourway.mp4"), stereo=str(folder / "stereo.mp4"), clip=clip, **more)
-
-
-Made = Iterable[tuple[Ref, Artefact]]
 
 
 def compare_cameras(truth: Path, made: Made) -> list[dict[str, Any]]:

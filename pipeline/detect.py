@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.shipped import weights_path
@@ -23,7 +24,7 @@ from pipeline.ingest import read_frame_sets
 from pipeline.progress import progress
 from pipeline.session import resolve
 from pipeline.store import Ref, Slot, Store
-from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, read_rows, stream_rows, write_rows
+from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, read_rows, write_rows
 from pipeline.types import Array, Artefact, Poses2D
 
 VERSION = "3"
@@ -110,7 +111,7 @@ def chunks(store: Store, ref: Ref, config: DetectConfig) -> list[Ref]:
     told = told_of_weights(config.weights)
     if ref.part in store.session.clip(ref.clip).detections or store.slot("detect", VERSION, config, ref, given=told).done():
         return []
-    frames = sum(map(len, frames_of(ref.only("ingest").path, ref.part).values()))
+    frames = len(_instants_with_image(ref, ref.part))
     count = max(1, math.ceil(frames / config.chunk_frames))
     length = math.ceil(frames / count / config.batch) * config.batch
     spans = ((first, min(first + length, frames)) for first in range(0, frames, max(length, 1)))
@@ -150,11 +151,16 @@ def _imported(store: Store, ref: Ref, source: str, config: DetectConfig) -> Iter
 
 
 def _detected(store: Store, ref: Ref, camera: str, span: tuple[int, int], config: DetectConfig) -> Iterator[Poses2D]:
-    rows = stream_rows(ref.only("ingest").path, ["camera", "instant", "frame_index"])
-    instants = sorted(row["instant"] for row in rows if row["camera"] == camera and row["frame_index"] >= 0)
-    sets = read_frame_sets(store, ref.only("ingest"), ref.clip, [camera], instants[slice(*span)])
+    instants = _instants_with_image(ref, camera)[slice(*span)]
+    sets = read_frame_sets(store, ref.only("ingest"), ref.clip, [camera], instants)
     frames = ((instant.t_ns, frame.image) for instant in sets if (frame := instant.frames[0]) is not None)
     yield from _counted(detect(detector_of(config), frames, camera, config), ref.part, span[1] - span[0])
+
+
+def _instants_with_image(ref: Ref, camera: str) -> list[int]:
+    """The instants at which a camera has a frame, in order."""
+    shown = [("camera", "==", camera), ("frame_index", ">=", 0)]
+    return sorted(pq.read_table(ref.only("ingest").path, columns=["instant"], filters=shown)["instant"].to_pylist())
 
 
 def _counted(poses: Iterable[Poses2D], label: str, total: int) -> Iterator[Poses2D]:

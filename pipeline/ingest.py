@@ -178,10 +178,11 @@ def read_frame_sets(
     sources = store.session.clip(clip).sources
     names = tuple(cameras) or tuple(sources)
     wanted: dict[int, dict[str, dict[str, Any]]] = {}
-    chosen = None if instants is None else set(instants)
-    for row in read_rows(ingest.path):
-        if row["camera"] in names and (chosen is None or row["instant"] in chosen):
-            wanted.setdefault(row["instant"], {})[row["camera"]] = row
+    filters: list[tuple[str, str, Any]] = [("camera", "in", set(names))]
+    if instants is not None:
+        filters.append(("instant", "in", set(instants)))
+    for row in read_rows(ingest.path, filters):
+        wanted.setdefault(row["instant"], {})[row["camera"]] = row
     films = _films(
         store.root, {name: sources[name] for name in names}, [row for rows in wanted.values() for row in rows.values()]
     )

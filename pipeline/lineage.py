@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.store import Ref
+from pipeline.store import Made, Ref
 from pipeline.types import Artefact
 
-Made = Iterable[tuple[Ref, Artefact]]
 Box = tuple[str, str]  # stage and clip
 ROOT = Path(__file__).resolve().parent.parent
 

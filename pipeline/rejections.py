@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from pipeline.store import Ref
+from pipeline.store import Made
 from pipeline.tables import stream_rows
 from pipeline.types import Artefact
-
-Made = Iterable[tuple[Ref, Artefact]]
 
 
 def rejections(made: Made) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,6 @@ from pipeline.column_statistics import TableStatistics
 from pipeline.config import ReleaseConfig, load_config, session_config
 from pipeline.decisions import Decision, approved, decided_settings
 from pipeline.errors import InputError
-from pipeline.lineage import Made
 from pipeline.progress import progress
 from pipeline.release_card import record, release_card
 from pipeline.remote import session_folder
@@ -37,7 +36,7 @@ from pipeline.session import Session
 from pipeline.shards import ShardWriter
 from pipeline.splits import SPLITS, Split, split
 from pipeline.status import finished
-from pipeline.store import Store
+from pipeline.store import Made, Store
 from pipeline.tables import RELEASED
 from pipeline.types import Artefact
 

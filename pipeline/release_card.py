@@ -11,8 +11,9 @@ import yaml
 from pipeline.card import LABELS, markdown_table
 from pipeline.column_statistics import TableStatistics
 from pipeline.config import ReleaseConfig
-from pipeline.lineage import Made, lineage, mermaid, revision
+from pipeline.lineage import lineage, mermaid, revision
 from pipeline.splits import Split
+from pipeline.store import Made
 
 if TYPE_CHECKING:
     from pipeline.release import Approved

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import remove
-from pipeline.errors import InputError, StageError
+from pipeline.errors import InputError, PosemillError, StageError
 from pipeline.lineage import manifest_of
-from pipeline.remote_lock import held
+from pipeline.remote_lock import held, take
 from pipeline.store import Ref, Slot, Store
 from pipeline.types import Artefact
 
@@ -158,7 +158,8 @@ class RemoteStore(Store):
     @contextmanager
     def lock(self, who: str = "") -> Iterator[None]:
         """Hold the session for one run, on every machine. Raises StageError naming the run that holds it."""
-        with super().lock(who), held(self._files, f"{self._base}/.lock", self.url, who):
+        path = f"{self._base}/.lock"
+        with super().lock(who), held(self._files, path, self._call(take, self._files, path, self.url, who)):
             yield
 
     def _get(self, name: str, root: Path) -> None:
@@ -192,6 +193,8 @@ class RemoteStore(Store):
         try:
             self._files.invalidate_cache()
             return what(*args)
+        except PosemillError:
+            raise
         except FileNotFoundError as error:
             raise InputError(f"{self.url}: expected a session with {Path(str(args[0])).name}, found none ({error})") from error
         except PermissionError as error:

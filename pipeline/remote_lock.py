@@ -22,10 +22,8 @@ STALE_S = 90.0
 
 
 @contextmanager
-def held(files: Any, path: str, url: str, who: str) -> Iterator[None]:
-    """Hold `path` of an fsspec file system for the block. Raises StageError naming who holds it."""
-    mine = {"who": who or "a run", "host": socket.gethostname(), "process": os.getpid()}
-    _take(files, path, url, mine)
+def held(files: Any, path: str, mine: dict[str, Any]) -> Iterator[None]:
+    """Hold for the block what `take` took."""
     ended = threading.Event()
     thread = threading.Thread(target=_renew, args=(files, path, mine, ended), daemon=True)
     thread.start()
@@ -34,11 +32,13 @@ def held(files: Any, path: str, url: str, who: str) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(RENEW_S)
-        with suppress(OSError):
+        with suppress(Exception):  # it counts no more after STALE_S anyway
             files.rm_file(path)
 
 
-def _take(files: Any, path: str, url: str, mine: dict[str, Any]) -> None:
+def take(files: Any, path: str, url: str, who: str) -> dict[str, Any]:
+    """Write the file `path` of an fsspec file system, saying who works here. Raises StageError naming who does already."""
+    mine = {"who": who or "a run", "host": socket.gethostname(), "process": os.getpid()}
     holder = _holder(files, path)
     if holder is not None and time.time() - holder.get("at", 0.0) < STALE_S:
         raise StageError(
@@ -51,6 +51,7 @@ def _take(files: Any, path: str, url: str, mine: dict[str, Any]) -> None:
         _write(files, path, mine, "xb")
     except FileExistsError:
         raise StageError(f"{url}: another run began at this very moment; wait for it, then run again") from None
+    return mine
 
 
 def _holder(files: Any, path: str) -> dict[str, Any] | None:
@@ -72,5 +73,5 @@ def _write(files: Any, path: str, mine: dict[str, Any], mode: str) -> None:
 
 def _renew(files: Any, path: str, mine: dict[str, Any], ended: threading.Event) -> None:
     while not ended.wait(RENEW_S):
-        with suppress(OSError):  # the next time may do
+        with suppress(Exception):  # the next time may do; stores hand on errors of the libraries below them
             _write(files, path, mine, "wb")

@@ -26,9 +26,10 @@ class ShardWriter:
         self.schema = schema.with_metadata({b"huggingface": huggingface_metadata(schema)})
         self.rows = 0
         self._group: list[dict[str, Any]] = []
-        self._tables: list[pa.Table] = []
+        self._waiting = self.schema.empty_table()
         self._parts: list[Path] = []
         self._file: pq.ParquetWriter | None = None
+        self._in_shard = 0  # rows of the open shard that are written
 
     def __enter__(self) -> ShardWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -38,48 +39,55 @@ class ShardWriter:
         """Add a row, a dict by column."""
         self._group.append(row)
         self.rows += 1
-        full = self.rows % self.rows_per_shard == 0
-        if full or len(self._group) == GROUP:
-            self._flush()
-        if full:
-            self._close()
+        if len(self._group) == GROUP:
+            self._join()
 
     def write_table(self, table: pa.Table) -> None:
-        """Add the rows of a table at once; for callers that never use `write`. Row groups are as whole as with `write`."""
+        """Add the rows of a table, after those added before."""
+        self._join()
+        self.rows += len(table)
+        self._add(table.cast(self.schema))
+
+    def _join(self) -> None:
+        """What came row by row joins what waits."""
+        group, self._group = self._group, []
+        self._add(pa.Table.from_pylist(group, schema=self.schema))
+
+    def _add(self, table: pa.Table) -> None:
+        """Write whole row groups; the rest waits. A shard that is full is closed."""
         while len(table):
-            part = table.slice(0, self.rows_per_shard - self.rows % self.rows_per_shard)
-            table = table.slice(len(part))
-            self.rows += len(part)
-            waiting = pa.concat_tables([*self._tables, part.cast(self.schema)])
-            full = self.rows % self.rows_per_shard == 0
+            room = self.rows_per_shard - self._in_shard - len(self._waiting)
+            waiting = pa.concat_tables([self._waiting, table.slice(0, room)])
+            full = len(table) >= room
+            table = table.slice(room)
             whole = len(waiting) if full else len(waiting) - len(waiting) % GROUP
-            self._tables = [waiting.slice(0, whole)]
+            self._waiting = waiting.slice(whole)
             if whole:
-                self._flush()
+                self._flush(waiting.slice(0, whole))
             if full:
                 self._close()
-            self._tables = [waiting.slice(whole)] if whole < len(waiting) else []
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is None and (self._group or self._tables or not self._parts):
-            self._flush()
+        if kind is None:
+            self._join()
+            if len(self._waiting) or not self._parts:
+                self._flush(self._waiting)
         self._close()
         if kind is None:
             for number, part in enumerate(self._parts):
                 part.replace(self.folder / f"{self.stem}-{number:05d}-of-{len(self._parts):05d}.parquet")
 
-    def _flush(self) -> None:
+    def _flush(self, table: pa.Table) -> None:
         if self._file is None:
             self._parts.append(self.folder / f".{self.stem}-{len(self._parts):05d}.part")
             self._file = pq.ParquetWriter(self._parts[-1], self.schema, **_packing(self.schema))
-        tables = self._tables or [pa.Table.from_pylist(self._group, schema=self.schema)]
-        self._file.write_table(pa.concat_tables(tables), row_group_size=GROUP)
-        self._group, self._tables = [], []
+        self._file.write_table(table, row_group_size=GROUP)
+        self._in_shard += len(table)
 
     def _close(self) -> None:
         if self._file is not None:
             self._file.close()
-            self._file = None
+        self._file, self._in_shard = None, 0
 
 
 def _packing(schema: pa.Schema) -> dict[str, Any]:

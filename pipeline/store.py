@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,6 +48,10 @@ class Ref:
 def digest_of(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+# What a run made, each with what it was made from.
+Made = Iterable[tuple[Ref, Artefact]]
 
 
 @dataclass(frozen=True)

@@ -173,9 +173,9 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
     return len(table)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Every row of a Parquet file as a dict."""
-    return pq.read_table(path).to_pylist()
+def read_rows(path: Path, filters: list[tuple[str, str, Any]] | None = None) -> list[dict[str, Any]]:
+    """Every row of a Parquet file as a dict, or those that pass all filters (column, operator, value)."""
+    return pq.read_table(path, filters=filters).to_pylist()
 
 
 def stream_rows(path: Path, columns: Sequence[str] | None = None, batch: int = 1024) -> Iterator[dict[str, Any]]:

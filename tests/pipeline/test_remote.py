@@ -189,3 +189,14 @@ def test_chunks_are_counted_where_the_inputs_were_made_on_another_machine(
     told = replace(frames, path=second.root / frames.path.relative_to(first.root))  # as its worker sent it
     assert not told.path.exists()
     assert len(chunks_of(second, "detect", [Ref((told,), "walk", "cam1")], config.detect)) == 3
+
+
+def test_a_bucket_that_can_only_be_read_is_told_before_anything_is_done(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RemoteStore(url)
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError("403")
+
+    monkeypatch.setattr(store._files, "open", denied)
+    with pytest.raises(InputError, match="access is denied"), store.lock():
+        pass
