@@ -13,7 +13,7 @@ import models.atomic
 from models.atomic import fsync
 from pipeline.errors import StageError
 
-__all__ = ["disk_error", "fsync", "remove", "replacing", "write_atomically"]
+__all__ = ["disk_error", "fsync", "new_folder", "remove", "replacing", "write_atomically"]
 
 
 @contextmanager
@@ -24,6 +24,26 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill: afterwards it is on the disk and becomes `path`, after an error it is gone.
+
+    Raises StageError on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        remove(temporary)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in sorted(temporary.rglob("*")):
+            fsync(file)
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        remove(temporary)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import disk_error, fsync, remove
+from pipeline.atomic import new_folder
 from pipeline.bvh import write_bvh
 from pipeline.c3d import write_c3d
 from pipeline.coco import write_coco
@@ -59,19 +59,9 @@ def hand_out(source: Path, out: Path, kind: str, name: str = "dataset") -> Hande
     dataset = source if (source / "release.json").is_file() else _finished(source, name)
     if out.exists():
         raise InputError(f"{out}: expected a folder that is not there yet; a dataset that was handed out is never written over")
-    temporary = out.with_name(f".{out.name}.part")
-    try:
-        remove(temporary)
-        temporary.mkdir(parents=True)
-        notes = _fill(source, dataset, temporary, kind)
-        shutil.copyfile(dataset / CARD, temporary / CARD)
-        for path in sorted(temporary.rglob("*")):
-            fsync(path)
-        temporary.replace(out)
-    except OSError as error:
-        raise disk_error(error, out) from error
-    finally:
-        remove(temporary)
+    with new_folder(out) as folder:
+        notes = _fill(source, dataset, folder, kind)
+        shutil.copyfile(dataset / CARD, folder / CARD)
     return HandedOut(sum(path.is_file() for path in out.rglob("*")), tuple(notes))
 
 

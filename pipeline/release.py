@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.atomic import disk_error, fsync, remove
+from pipeline.atomic import fsync, new_folder
 from pipeline.column_statistics import TableStatistics
 from pipeline.config import ReleaseConfig, load_config, session_config
 from pipeline.decisions import Decision, approved, decided_settings
@@ -123,17 +123,9 @@ def release(sources: Sequence[Approved], out: Path, config: ReleaseConfig, versi
     folder = out / (version or next_version(out))
     if folder.exists():
         raise InputError(f"{folder}: this version is there already, and a release is never changed; leave --version out")
-    temporary = out / f".{folder.name}.part"
-    try:
-        remove(temporary)
-        temporary.mkdir(parents=True)
-        rows = _fill(temporary, sources, config, folder.name)
-        _seal(temporary)
-        temporary.rename(folder)
-    except OSError as error:
-        raise disk_error(error, folder) from error
-    finally:
-        remove(temporary)
+    with new_folder(folder) as filling:
+        rows = _fill(filling, sources, config, folder.name)
+        _seal(filling)
     return Released(folder, rows, sum(len(source.decision.excluded) for source in sources if source.decision))
 
 
