@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +80,3 @@ class TableStatistics:
     def to_dict(self) -> dict[str, Any]:
         """By column."""
         return {name: column.to_dict() for name, column in self.columns.items()}
-
-
-def merged_texts(statistics: Iterable[TableStatistics], column: str) -> list[str]:
-    """The different texts of a column in several tables, sorted."""
-    return sorted(set().union(*(table.columns[column].texts for table in statistics if column in table.columns)))
