@@ -210,12 +210,11 @@ class _Film:
 
 
 def _films(root: Path, sources: Mapping[str, Source], rows: Sequence[dict[str, Any]]) -> dict[str, _Film]:
-    """One film per file, shared by the cameras in it, from the first to the last frame wanted."""
+    """One film per file, shared by the cameras in it, of the frames wanted."""
     films: dict[str, _Film] = {}
     for path, cameras in by_file(root, sources).items():
-        numbers = [row["frame_index"] for row in rows if row["camera"] in cameras and row["frame_index"] >= 0]
-        first, last = (min(numbers), max(numbers) + 1) if numbers else (0, 0)
-        film = _Film(path, iter(open_source(root, sources[cameras[0]]).shots(first, last)))
+        numbers = sorted({row["frame_index"] for row in rows if row["camera"] in cameras and row["frame_index"] >= 0})
+        film = _Film(path, iter(open_source(root, sources[cameras[0]]).shots(numbers)))
         films.update(dict.fromkeys(cameras, film))
     return films
 

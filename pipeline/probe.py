@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -64,6 +64,7 @@ class Reader(Protocol):
         """A full look: every frame is decoded once; what is damaged is told in `Probe.problem`."""
         ...
 
-    def shots(self, start: int = 0, stop: int | None = None) -> Iterator[Shot]:
-        """Frames start <= index < stop in order. Raises InputError when a frame cannot be decoded."""
+    def shots(self, numbers: Sequence[int] | None = None) -> Iterator[Shot]:
+        """The frames of those numbers, ascending (default: all); what the source does not hold is left out. Long stretches
+        between them cost nothing where the source can be entered behind them. Raises InputError when one cannot be decoded."""
         ...

@@ -20,7 +20,6 @@ from pipeline.errors import InputError
 from pipeline.probe import NS, Image, Probe, Reader, Shot
 from pipeline.progress import Advance
 from pipeline.session import Source, resolve
-from pipeline.types import Frame
 from pipeline.video import VideoReader
 
 Crop = tuple[int, int, int, int]
@@ -65,20 +64,6 @@ def by_file(root: Path | str, sources: Mapping[str, Source]) -> dict[Path, list[
     for camera, source in sources.items():
         shared.setdefault(resolve(root, source.path), []).append(camera)
     return shared
-
-
-def read_frames(
-    root: Path | str, sources: Mapping[str, Source], start: int = 0, stop: int | None = None
-) -> Iterator[dict[str, Frame]]:
-    """Frames start <= index < stop of cameras that share ONE file, decoded once: camera -> Frame. Raises InputError."""
-    if len(by_file(root, sources)) != 1:
-        raise InputError(f"read_frames: expected cameras of one file, got {', '.join(s.path for s in sources.values())}")
-    reader = open_source(root, next(iter(sources.values())))
-    for shot in reader.shots(start, stop):
-        yield {
-            camera: Frame(camera, shot.number, shot.t_ns, crop(shot.image, source.crop_px, f"camera {camera}"))
-            for camera, source in sources.items()
-        }
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
@@ -171,10 +156,11 @@ class ImageReader:
         size_wh = (0, 0) if problem.startswith(str(self.files[0])) else self.probe().size_wh
         return self._probe(size_wh, problem)
 
-    def shots(self, start: int = 0, stop: int | None = None) -> Iterator[Shot]:
+    def shots(self, numbers: Sequence[int] | None = None) -> Iterator[Shot]:
         """See Reader."""
         first = read_image(self.files[0]).shape
-        for index in range(start, min(len(self.files) if stop is None else stop, len(self.files))):
+        every = range(len(self.files))
+        for index in every if numbers is None else [number for number in numbers if number in every]:
             image = read_image(self.files[index])
             if image.shape != first:
                 raise InputError(
@@ -199,13 +185,3 @@ def layout_crops(size_wh: tuple[int, int], layout: str, owner: str = "tiled file
         )
     tile = (width // cols, height // rows)
     return [(col * tile[0], row * tile[1], *tile) for row in range(rows) for col in range(cols)]
-
-
-def camera_images(root: Path | str, source: Source, indices: Sequence[int]) -> Iterator[tuple[int, Image]]:
-    """Chosen frames of one camera, ascending indices: (index, RGB (H, W, 3)); frames between them are decoded, not kept."""
-    wanted = set(indices)
-    if not wanted:
-        return
-    for shot in open_source(root, source).shots(min(wanted), max(wanted) + 1):
-        if shot.number in wanted:
-            yield shot.number, crop(shot.image, source.crop_px, source.path)

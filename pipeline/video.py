@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +16,9 @@ from av.format import Flags
 from pipeline.errors import InputError
 from pipeline.probe import NS, Image, Probe, Shot
 from pipeline.progress import Advance
+
+# Frames: to open a file and find a keyframe costs about as much as to decode so many small ones.
+WORTH_A_SEEK = 8
 
 
 class _Index(NamedTuple):
@@ -44,7 +47,7 @@ class VideoReader:
 
     def probe(self) -> Probe:
         """See Reader."""
-        first = next(self.shots(0, 1), None)
+        first = next(self.shots([0]), None)
         if first is None:
             raise InputError(f"{self.path}: not one frame can be decoded; record or export this camera again")
         height, width = first.image.shape[:2]
@@ -72,21 +75,40 @@ class VideoReader:
             problem = f"decoded {len(times)} of {expected} frames" + (f"; {problem}" if problem else "")
         return Probe(self.path, size_wh, tuple(times), expected, problem)
 
-    def shots(self, start: int = 0, stop: int | None = None) -> Iterator[Shot]:
+    def shots(self, numbers: Sequence[int] | None = None) -> Iterator[Shot]:
         """See Reader."""
-        index = self._index
-        last = len(index.pts) if stop is None else min(stop, len(index.pts))
-        if start >= last:
+        every = range(len(self._index.pts))
+        for stretch in self._stretches(every if numbers is None else [number for number in numbers if number in every]):
+            yield from self._shots(stretch)
+
+    def _stretches(self, numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Numbers that are decoded in one go: parted where a keyframe saves decoding a good part of what lies between."""
+        begin = 0
+        for at in range(1, len(numbers)):
+            if numbers[at] - numbers[at - 1] > WORTH_A_SEEK and self._key_before(numbers[at]) > numbers[at - 1] + WORTH_A_SEEK:
+                yield numbers[begin:at]
+                begin = at
+        yield numbers[begin:]
+
+    def _shots(self, numbers: Sequence[int]) -> Iterator[Shot]:
+        if not numbers:
             return
+        wanted = set(numbers)
         try:
-            for frame in self._decode(start):
-                number = bisect_left(index.pts, frame.pts or 0)
-                if number >= last:
+            for frame in self._decode(numbers[0]):
+                number = bisect_left(self._index.pts, frame.pts or 0)
+                if number > numbers[-1]:
                     return
-                if number >= start:
+                if number in wanted:
                     yield Shot(number, self._time_ns(frame.pts or 0), _upright(frame))
         except av.FFmpegError as error:
-            raise InputError(f"{self.path}: a frame after {start} cannot be decoded ({error.strerror})") from error
+            raise InputError(f"{self.path}: a frame after {numbers[0]} cannot be decoded ({error.strerror})") from error
+
+    def _key_before(self, number: int) -> int:
+        """Number of the last keyframe at or before a frame."""
+        index = self._index
+        key = bisect_right(index.keys, index.pts[number], key=lambda key: key[0]) - 1
+        return bisect_left(index.pts, index.keys[key][0]) if key >= 0 else 0
 
     def _decode(self, start: int) -> Iterator[av.VideoFrame]:
         """Frames from the last keyframe at or before `start` on."""

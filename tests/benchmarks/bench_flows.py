@@ -1,8 +1,5 @@
 """What Prefect costs, and what a second worker brings.
 
-python -m tests.benchmarks.bench_flows prefect --data FOLDER    share of a run on `single_balancing` (bar: 5 %)
-python -m tests.benchmarks.bench_flows workers --runner dask    one worker against two, of Dask or Ray (bar: 1.6)
-
 python -m tests.benchmarks.bench_flows prefect --data FOLDER   share of a run on `single_balancing` (bar: 5 %)
 python -m tests.benchmarks.bench_flows workers --runner dask   one worker against two (bar: 1.6 times)
 """

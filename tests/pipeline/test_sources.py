@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.session import Source
-from pipeline.sources import layout_crops, list_images, open_source, read_frames
+from pipeline.sources import crop, layout_crops, list_images, open_source
 from tests.pipeline.footage import number_of, numbered_video, picture, turn_by_flag, write_video
 
 
@@ -16,20 +16,33 @@ def _ignore(_: int) -> None:
 
 def test_a_video_gives_every_frame_with_its_exact_time(tmp_path: Path) -> None:
     path = numbered_video(tmp_path / "a.mp4", 40, fps=30)
-    frames = [f["cam1"] for f in read_frames(tmp_path, {"cam1": Source(path=str(path))})]
-    assert [number_of(f.image) for f in frames] == list(range(40))
-    assert [f.index for f in frames] == list(range(40))
-    assert [f.t_ns for f in frames] == [number * 1_000_000_000 // 30 for number in range(40)]
+    shots = list(open_source(tmp_path, Source(path=str(path))).shots())
+    assert [number_of(shot.image) for shot in shots] == list(range(40))
+    assert [shot.number for shot in shots] == list(range(40))
+    assert [shot.t_ns for shot in shots] == [number * 1_000_000_000 // 30 for number in range(40)]
 
 
 @pytest.mark.parametrize("start", [1, 11, 12, 13, 23, 24, 37])
 def test_reading_from_the_middle_gives_the_same_frames(tmp_path: Path, start: int) -> None:
-    source = {"cam1": Source(path=str(numbered_video(tmp_path / "a.mp4", 40)))}
-    everything = [f["cam1"].image for f in read_frames(tmp_path, source)]
-    part = [f["cam1"] for f in read_frames(tmp_path, source, start, start + 3)]
-    assert [f.index for f in part] == [start, start + 1, start + 2][: 40 - start]
-    for frame in part:
-        assert np.array_equal(frame.image, everything[frame.index])
+    reader = open_source(tmp_path, Source(path=str(numbered_video(tmp_path / "a.mp4", 40))))
+    everything = [shot.image for shot in reader.shots()]
+    part = list(reader.shots(range(start, start + 5)))
+    assert [shot.number for shot in part] == list(range(start, min(start + 5, 40)))
+    for shot in part:
+        assert np.array_equal(shot.image, everything[shot.number])
+
+
+def test_frames_far_apart_are_reached_by_their_keyframes(tmp_path: Path) -> None:
+    reader = open_source(tmp_path, Source(path=str(numbered_video(tmp_path / "a.mp4", 48))))
+    everything = [shot.image for shot in reader.shots()]
+    entered: list[int] = []
+    original = type(reader)._decode  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.video.VideoReader._decode", lambda self, at: entered.append(at) or original(self, at))
+        shots = list(reader.shots([3, 5, 30, 31, 38, 90]))
+    assert [shot.number for shot in shots] == [3, 5, 30, 31, 38]  # there is no 90
+    assert entered == [3, 30]  # 38 is too near to 31 to be worth a seek
+    assert all(np.array_equal(shot.image, everything[shot.number]) for shot in shots)
 
 
 def test_reading_from_the_middle_does_not_decode_the_beginning(tmp_path: Path) -> None:
@@ -42,25 +55,12 @@ def test_an_image_folder_is_read_in_natural_order(tmp_path: Path) -> None:
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"img{number}.png"), picture(number))
     (tmp_path / "notes.txt").write_text("not an image")
-    frames = [f["cam1"] for f in read_frames(tmp_path, {"cam1": Source(path=".", fps=10)})]
-    assert [number_of(f.image) for f in frames] == list(range(12))
-    assert frames[3].t_ns == 300_000_000
+    reader = open_source(tmp_path, Source(path=".", fps=10))
+    shots = list(reader.shots())
+    assert [number_of(shot.image) for shot in shots] == list(range(12))
+    assert shots[3].t_ns == 300_000_000
+    assert [shot.number for shot in reader.shots([2, 11, 12])] == [2, 11]
     assert [p.name for p in list_images(tmp_path / "img1*.png")] == ["img1.png", "img10.png", "img11.png"]
-
-
-def test_cameras_of_a_tiled_file_are_decoded_in_one_pass(tmp_path: Path) -> None:
-    tiles = [np.hstack([picture(n, shade=0), picture(n + 30, shade=90)]) for n in range(10)]
-    path = write_video(tmp_path / "t.mp4", tiles)
-    crops = layout_crops((128, 48), "2x1")
-    sources = {f"cam{i + 1}": Source(path=str(path), crop_px=crop) for i, crop in enumerate(crops)}
-    opened = []
-    original = open_source(tmp_path, sources["cam1"]).__class__._decode  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.video.VideoReader._decode", lambda self, start: opened.append(start) or original(self, start))
-        frames = list(read_frames(tmp_path, sources))
-    assert len(opened) == 1
-    assert [(number_of(f["cam1"].image), number_of(f["cam2"].image)) for f in frames] == [(n, n + 30) for n in range(10)]
-    assert frames[0]["cam2"].image.shape == (48, 64, 3)
 
 
 def test_a_layout_counts_columns_then_rows_and_goes_row_by_row() -> None:
@@ -132,7 +132,6 @@ def test_a_broken_image_in_a_folder_is_named(tmp_path: Path) -> None:
     assert "a2.png: not a readable image" in open_source(tmp_path, Source(path=".")).check(_ignore).problem
 
 
-def test_a_crop_outside_the_frame_is_refused(tmp_path: Path) -> None:
-    path = numbered_video(tmp_path / "a.mp4", 2)
+def test_a_crop_outside_the_frame_is_refused() -> None:
     with pytest.raises(InputError, match=r"camera cam1: crop_px \(32, 0, 64, 48\).*64x48"):
-        list(read_frames(tmp_path, {"cam1": Source(path=str(path), crop_px=(32, 0, 64, 48))}))
+        crop(picture(0), (32, 0, 64, 48), "camera cam1")
