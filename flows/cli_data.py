@@ -171,6 +171,9 @@ def evaluate_dataset(
     ),
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each training.")] = 2000,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each arm.")] = 3,
+    begin_from: Annotated[str, typer.Option("--begin-from", help="Trained weights to begin with; default: nothing.")] = "",
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Of the flat part of every training.")] = 2e-3,
+    size: Annotated[int, typer.Option("--size", min=32, help="Side of the views that the network is trained on, in px.")] = 128,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
@@ -179,7 +182,10 @@ def evaluate_dataset(
     with answering(as_json) as answer:
         from pipeline.proof import Trial, prove
 
-        rows = prove(exports, test, out, Trial(steps=steps, seeds=seeds, device=device), say)
+        trial = Trial(
+            steps=steps, seeds=seeds, size_px=size, begin_from=begin_from, learning_rate=learning_rate, device=device
+        )  # fmt: skip
+        rows = prove(exports, test, out, trial, say)
         answer.values |= {"out": str(out), "steps": steps, "seeds": seeds, "arms": rows}
         answer.show(rows_table(rows))
 

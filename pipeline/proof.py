@@ -14,6 +14,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from pipeline.atomic import remove, write_atomically
+from pipeline.detect import told_of_weights
 from pipeline.errors import InputError
 from pipeline.evaluate_detector import evaluate_detector
 from pipeline.shards import ShardWriter
@@ -23,13 +24,15 @@ from pipeline.types import manifest_beside
 
 if TYPE_CHECKING:
     from models.detector_data import ViewConfig
+    from models.hourglass import HourglassConfig
 
 ARMS = ("captured", "captured + classic", "captured + generated", "captured + generated, filtered")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How every arm is trained. size_px: side of the views; channels and stacks: the network's."""
+    """How every arm is trained. size_px: side of the views; begin_from: trained weights (a name or file) that every arm begins
+    with, as somebody would who has a detector already; else channels and stacks of a network that begins from nothing."""
 
     steps: int = 2000
     batch: int = 16
@@ -37,6 +40,8 @@ class Trial:
     size_px: int = 128
     channels: int = 32
     stacks: int = 1
+    begin_from: str = ""
+    learning_rate: float = 2e-3
     device: str = "cpu"
 
 
@@ -44,7 +49,7 @@ def prove(
     exports: Sequence[Path], tests: Sequence[Path], out: Path, trial: Trial, say: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
     """Train and judge every arm; a row for each: arm, images, and for each test set the mean OKS-AP in percent points and its
-    standard deviation over the seeds.
+    standard deviation over the seeds; before them the weights that all begin from, as they are, where there are such.
 
     exports: finished datasets (with data/ and, where images failed their check, rejected/); tests: labelled images of people
     who are in none of them. What is in `out` already of the same datasets and trial is not done again. InputError where
@@ -59,6 +64,9 @@ def prove(
             results[arm].append(found)
             say(f"{arm}, seed {seed}: " + ", ".join(f"{name} {ap:.1f}" for name, ap in found.items()))
     rows = [{"arm": arm, "images": images[arm], **_over_seeds(results[arm])} for arm in ARMS]
+    if trial.begin_from:
+        before = _known(folder / "before.json", tests, trial, lambda: Path(trial.begin_from))
+        rows.insert(0, {"arm": f"{trial.begin_from} as it is", "images": 0, **_over_seeds([before])})
     write_atomically(folder / "proof.json", json.dumps({"trial": asdict(trial), "rows": rows}, indent=1))
     return rows
 
@@ -67,7 +75,8 @@ def _key(exports: Sequence[Path], trial: Trial) -> str:
     """Datasets and settings that belong together: what was trained on others, or otherwise, is none of these results."""
     datasets = [(str(path.resolve()), manifest_beside(path).read_text()) for path in exports if manifest_beside(path).is_file()]
     how = {name: value for name, value in asdict(trial).items() if name not in ("seeds", "device")}
-    return digest_of([[str(path.resolve()) for path in exports], datasets, how])[:8]
+    begin = told_of_weights(trial.begin_from) if trial.begin_from else {}
+    return digest_of([[str(path.resolve()) for path in exports], datasets, how, begin])[:8]
 
 
 def _name(arm: str) -> str:
@@ -110,11 +119,15 @@ def _judged(
     arm: str, seed: int, tests: Sequence[Path], folder: Path, trial: Trial, say: Callable[[str], None]
 ) -> dict[str, float]:
     """OKS-AP in percent points by test set of one training; read from its file once it is known."""
-    file = folder / f"seed{seed}" / "ap.json"
+    return _known(folder / f"seed{seed}" / "ap.json", tests, trial, lambda: _train(arm, seed, folder, trial, say))
+
+
+def _known(file: Path, tests: Sequence[Path], trial: Trial, train: Callable[[], Path]) -> dict[str, float]:
+    """The APs of some weights, judged where the file does not tell them yet."""
     names = {str(test): _test_name(test, tests) for test in tests}
     known = json.loads(file.read_text()) if file.is_file() else {}
     if not set(names) <= set(known):
-        weights = _train(arm, seed, folder, trial, say)
+        weights = train()
         known |= {str(test): _ap(weights, test, trial) for test in tests if str(test) not in known}
         write_atomically(file, json.dumps(known, indent=1))
     return {name: known[test] for test, name in names.items()}
@@ -127,7 +140,6 @@ def _test_name(test: Path, tests: Sequence[Path]) -> str:
 
 
 def _train(arm: str, seed: int, folder: Path, trial: Trial, say: Callable[[str], None]) -> Path:
-    from models.hourglass import HourglassConfig
     from models.photos import Source
     from models.train_config import TrainConfig
     from models.train_detector import train
@@ -135,11 +147,20 @@ def _train(arm: str, seed: int, folder: Path, trial: Trial, say: Callable[[str],
     source = Source(str(folder / "data"), outside_weight=1.0)  # everybody in the images has a label or a box to ignore
     config = TrainConfig(
         out=str(folder / f"seed{seed}"), sources=(source,), held_out={}, seed=seed, steps=trial.steps, batch=trial.batch,
-        network=HourglassConfig(channels=trial.channels, stacks=trial.stacks), device=trial.device,
+        network=_network(trial), device=trial.device, begin_from=trial.begin_from or None, learning_rate=trial.learning_rate,
         view=_view(arm, trial.size_px), warmup=min(200, trial.steps // 5), ema=0.995, validate_every=10**9,
         tag_ramp=(trial.steps // 4, trial.steps // 2),
     )  # fmt: skip
     return train(config, lambda line: say(f"{arm}, seed {seed}: {line}"))
+
+
+def _network(trial: Trial) -> HourglassConfig:
+    from models.detector import load_network
+    from models.hourglass import HourglassConfig
+
+    if trial.begin_from:
+        return load_network(trial.begin_from)[0].config
+    return HourglassConfig(channels=trial.channels, stacks=trial.stacks)
 
 
 def _view(arm: str, size_px: int) -> ViewConfig:

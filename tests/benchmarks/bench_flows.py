@@ -91,7 +91,7 @@ def measure_workers(frames: int, runner: str) -> None:
 
     from flows.distributed import Workers, on_workers
 
-    settings = ["detect.batch=8", "detect.scales=[1.0]", "detect.size_px=192"]
+    settings = ["detect.batch=8", *LIGHT]
     seconds, results = {}, {}
     with tempfile.TemporaryDirectory() as folder, prefect_test_harness(server_startup_timeout=180):
         film = Path(folder) / "film.mp4"

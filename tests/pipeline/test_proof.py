@@ -77,3 +77,13 @@ def test_a_tiny_trial_is_trained_and_judged_for_real(exports: list[Path], tmp_pa
     rows = prove(exports, [others], tmp_path / "out", trial, lambda _: None)
     assert all(0 <= row["others"] <= 100 for row in rows)
     assert len(list((tmp_path / "out").glob("*/captured-generated-filtered/seed0/ap.json"))) == 1
+
+
+def test_arms_may_begin_from_trained_weights_and_are_told_beside_them(exports: list[Path], tmp_path: Path) -> None:
+    others = made_export(tmp_path / "others", instants=1).path
+    prove(exports, [others], tmp_path / "out", Trial(steps=2, batch=2, seeds=1, size_px=64, channels=8), lambda _: None)
+    trained = str(next((tmp_path / "out").glob("*/captured/seed0/*.safetensors")))
+    trial = Trial(steps=1, batch=2, seeds=1, size_px=64, begin_from=trained)
+    rows = prove(exports, [others], tmp_path / "out", trial, lambda _: None)
+    assert [row["arm"] for row in rows] == [f"{trained} as it is", *ARMS]
+    assert rows[0]["images"] == 0
