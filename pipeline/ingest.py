@@ -18,7 +18,7 @@ from pipeline.sync import Instant, synchronise
 from pipeline.tables import FRAMES, read_rows, write_rows
 from pipeline.types import Artefact, Frame, FrameSet
 
-VERSION = "1"
+VERSION = "2"
 # Enough of a raw file's two ends to notice another recording under the same name and size.
 FINGERPRINT_BYTES = 1 << 20
 
@@ -33,14 +33,17 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
         }
         for camera, source in clip.sources.items()
     }
+    if clip.clock is not None:
+        given["clock"] = clip.clock.model_dump(mode="json")
     slot = store.slot("ingest", VERSION, config, ref, given=given)
     if done := slot.done():
         return done
     probes = _check_sources(store.root, clip)
     compare(probes, config, f"clip {clip.name}")
-    instants = synchronise({camera: probe.t_ns for camera, probe in probes.items()}, round(config.max_spread_ms * 1e6))
+    times = {camera: clip.clock.session_ns(camera, p.t_ns) if clip.clock else p.t_ns for camera, p in probes.items()}
+    instants = synchronise(times, round(config.max_spread_ms * 1e6))
     sizes = {camera: size_of(probe, clip.sources[camera]) for camera, probe in probes.items()}
-    rows = list(_rows(instants, probes, sizes))
+    rows = list(_rows(instants, times, sizes))
     return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), _summary(clip, instants, probes, sizes))
 
 
@@ -133,7 +136,7 @@ def _up(share: float) -> str:
 
 
 def _rows(
-    instants: Sequence[Instant], probes: Mapping[str, Probe], sizes: Mapping[str, tuple[int, int]]
+    instants: Sequence[Instant], times: Mapping[str, Sequence[int]], sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
     for number, instant in enumerate(instants):
         for camera, index in instant.frames.items():
@@ -142,7 +145,7 @@ def _rows(
                 "t_ns": instant.t_ns,
                 "camera": camera,
                 "frame_index": index,
-                "frame_t_ns": probes[camera].t_ns[index] if index >= 0 else None,
+                "frame_t_ns": times[camera][index] if index >= 0 else None,
                 "width_px": sizes[camera][0],
                 "height_px": sizes[camera][1],
             }
@@ -159,6 +162,7 @@ def _summary(
         "size_wh": {camera: list(size) for camera, size in sizes.items()},
         "image_origin_px": {camera: list(origin) for camera, origin in origins.items()},
         "image_scale": {camera: list(scale) for camera, scale in scales.items()},
+        "clock": clip.clock.model_dump(mode="json") if clip.clock else {"method": "the files' own times"},
         "missing": sum(index < 0 for instant in instants for index in instant.frames.values()),
         "spread_ms": round(max((instant.spread_ns for instant in instants), default=0) / 1e6, 3),
     }
