@@ -24,8 +24,8 @@ Array = NDArray[np.float64]
 
 # People match when their joints lie this close to the epipolar lines, as a share of the focal length.
 GATE = 0.02
-# Errors of neighbouring frames are alike; those of blocks this far apart are not.
-BLOCK_S = 2.0
+# Errors of neighbouring frames are alike; those of blocks this long are not. Short films are cut into so many blocks at least.
+BLOCK_S, LEAST_BLOCKS = 2.0, 40
 ROUNDS, DONE_SIGMAS = 15, 0.02
 # Cauchy's weights fall to a half at this many sigmas.
 CAUCHY_SIGMAS = 2.385
@@ -141,13 +141,15 @@ def _step(rows: Sequence[Crossings], clocks: Clocks) -> tuple[Array, Array]:
     """One step (2C,) of the clocks and their covariance (2C, 2C) by blocks of time."""
     size = 2 * len(clocks.names)
     normal, right = np.zeros((size, size)), np.zeros(size)
+    block_s = min(BLOCK_S, max((np.ptp(row.a_s) for row in rows if len(row.a_s)), default=BLOCK_S) / LEAST_BLOCKS)
     scores: dict[int, Array] = {}
     for row in rows:
         by, error_px = _without_constants(row, _by_clocks(row, clocks))
         weight = _cauchy(error_px)
         normal += (by * weight[:, None]).T @ by
         right -= by.T @ (weight * error_px)
-        for block, score in _by_block(clocks.session_s(row.a, row.a_s), by * (weight * error_px)[:, None]):
+        block_of = np.floor(clocks.session_s(row.a, row.a_s) / block_s).astype(np.int64)
+        for block, score in _by_block(block_of, by * (weight * error_px)[:, None]):
             scores[block] = scores.get(block, np.zeros(size)) + score
     return _solved(normal, right, np.array(list(scores.values())).reshape(-1, size), clocks)
 
@@ -189,7 +191,6 @@ def _cauchy(error_px: Array) -> Array:
     return np.asarray(1.0 / (1.0 + (error_px / max(CAUCHY_SIGMAS * sigma_px, 1e-9)) ** 2))
 
 
-def _by_block(session_s: Array, score: Array) -> Iterator[tuple[int, Array]]:
-    block = np.floor(session_s / BLOCK_S).astype(np.int64)
-    for number in np.unique(block):
-        yield int(number), score[block == number].sum(0)
+def _by_block(block_of: Whole, score: Array) -> Iterator[tuple[int, Array]]:
+    for number in np.unique(block_of):
+        yield int(number), score[block_of == number].sum(0)

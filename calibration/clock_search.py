@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.clock_tracks import MIN_JOINTS, Tracks
+from calibration.clock_tracks import MIN_JOINTS, Tracks, Whole
 from calibration.epipolar import essential, sampson
 
 Array = NDArray[np.float64]
@@ -23,7 +23,8 @@ def coarse_offset_s(a: Tracks, b: Tracks, max_offset_s: float) -> float | None:
     frame_s = float(np.median(np.diff(b.s_s)))
     steps = int(np.ceil(max_offset_s / frame_s))
     offsets_s = frame_s * np.arange(-steps, steps + 1)
-    cost = np.array([_cost(a, b, offset_s) for offset_s in offsets_s])
+    frames = _telling(a)
+    cost = np.array([_cost(a, b, frames, offset_s) for offset_s in offsets_s])
     if not np.isfinite(cost).any():
         return None
     best = int(np.nanargmin(cost))
@@ -32,9 +33,9 @@ def coarse_offset_s(a: Tracks, b: Tracks, max_offset_s: float) -> float | None:
     return float(offsets_s[best]) if clear else None
 
 
-def _cost(a: Tracks, b: Tracks, offset_s: float) -> float:
-    """Mean capped distance of a's people from the nearest of b's, seen offset_s earlier by b's clock; NaN without overlap."""
-    frames = _telling(a)
+def _cost(a: Tracks, b: Tracks, frames: Whole, offset_s: float) -> float:
+    """Mean capped distance of a's people in some frames from the nearest of b's, seen offset_s earlier by b's clock; NaN
+    without overlap."""
     at_s = a.s_s[frames] - offset_s
     inside = (at_s >= b.s_s[0]) & (at_s <= b.s_s[-1])
     if inside.sum() < max(10, len(frames) // 10):
@@ -46,7 +47,7 @@ def _cost(a: Tracks, b: Tracks, offset_s: float) -> float:
     return float(least[seen].mean()) if seen.any() else float("nan")
 
 
-def _telling(view: Tracks) -> NDArray[np.intp]:
+def _telling(view: Tracks) -> Whole:
     """Frames with people in them, evenly spread over the recording."""
     peopled = np.flatnonzero((np.isfinite(view.xy).all(-1).sum(-1) >= MIN_JOINTS).any(-1))
     return peopled[np.unique(np.linspace(0, len(peopled) - 1, min(len(peopled), FRAMES)).round().astype(np.intp))]
@@ -55,6 +56,10 @@ def _telling(view: Tracks) -> NDArray[np.intp]:
 def person_distance(E: Array, one: Array, other: Array) -> Array:
     """Mean distance from epipolar lines (K, T, U) of T people (K, T, J, 2) of one camera and U (K, U, J, 2) of another in
     normalised coordinates; infinite where they share too few joints."""
-    error, _ = sampson(E, one[:, :, None], other[:, None])
+    there = [(np.isfinite(people).all(-1).sum(-1) >= MIN_JOINTS) for people in (one, other)]
+    apart = np.full((len(one), one.shape[1], other.shape[1]), np.inf)
+    k, t, u = np.nonzero(there[0][:, :, None] & there[1][:, None])  # most slots are empty most of the time
+    error, _ = sampson(E, one[k, t], other[k, u])
     common = np.isfinite(error).sum(-1)
-    return np.where(common >= MIN_JOINTS, np.nansum(np.abs(error), -1) / np.maximum(common, 1), np.inf)
+    apart[k, t, u] = np.where(common >= MIN_JOINTS, np.nansum(np.abs(error), -1) / np.maximum(common, 1), np.inf)
+    return apart

@@ -52,7 +52,9 @@ class Tracks:
 
 
 def image_tracks(camera: Camera, s_s: Sequence[float] | Array, people_px: Sequence[Array]) -> Tracks:
-    """People (P, J, 2) px of F frames at own times s_s (F,), ascending, as tracks; whoever is not linked begins a new one."""
+    """People (P, J, 2) px of F frames at own times s_s (F,), ascending, as tracks; whoever is not linked begins a new one.
+    People of whom hardly a joint is seen are left out."""
+    people_px = [people[np.isfinite(people).all(-1).sum(-1) >= MIN_JOINTS] for people in people_px]
     slots = _linked(people_px)
     shape = (len(people_px), max((int(s.max(initial=-1)) for s in slots), default=-1) + 1, *_joints(people_px))
     xy_px = np.full((*shape, 2), np.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -58,7 +59,13 @@ def _samples(container: av.container.InputContainer) -> tuple[list[Array], float
 
 def light(root: Path, camera: str, source: Source) -> tuple[Array, Array, Array]:
     """Of every frame of a camera: own time in s (F,), mean grey level, and how much the picture changed since the one before
-    (mean absolute difference in grey levels; the first frame as the second)."""
+    (mean absolute difference in grey levels; the first frame as the second). Films are decoded once, however often asked."""
+    stamps = tuple((file.stat().st_size, file.stat().st_mtime_ns) for file in open_source(root, source).files)
+    return _light(root, camera, source, stamps)
+
+
+@lru_cache(maxsize=16)
+def _light(root: Path, camera: str, source: Source, _: tuple[tuple[int, int], ...]) -> tuple[Array, Array, Array]:
     reader = open_source(root, source)
     own_s, level, change = [], [], []
     before: NDArray[np.int16] | None = None

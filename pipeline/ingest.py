@@ -40,11 +40,12 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
         return done
     probes = _check_sources(store.root, clip)
     compare(probes, config, f"clip {clip.name}")
-    times = {camera: clip.clock.session_ns(camera, p.t_ns) if clip.clock else p.t_ns for camera, p in probes.items()}
+    times, clock = session_times(clip, probes, config)
     instants = synchronise(times, round(config.max_spread_ms * 1e6))
     sizes = {camera: size_of(probe, clip.sources[camera]) for camera, probe in probes.items()}
     rows = list(_rows(instants, times, sizes))
-    return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), _summary(clip, instants, probes, sizes))
+    told = _summary(clip, instants, probes, sizes) | {"clock": clock}
+    return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), told)
 
 
 def fingerprint(root: Path, source: Source, owner: str) -> str:
@@ -70,6 +71,20 @@ def _ends(file: Path, size: int) -> bytes:
         head = handle.read(FINGERPRINT_BYTES)
         handle.seek(max(0, size - FINGERPRINT_BYTES))
         return head + handle.read(FINGERPRINT_BYTES)
+
+
+def session_times(
+    clip: Clip, probes: Mapping[str, Probe], config: IngestConfig
+) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """Times of every camera's frames on the session clock, in ns, and how that clock is known, with standard errors where it
+    was measured."""
+    if config.match == "number":
+        longest = max(probes.values(), key=lambda probe: probe.frames).t_ns
+        return {camera: longest[: probe.frames] for camera, probe in probes.items()}, {"method": "frames of one number"}
+    own = {camera: probe.t_ns for camera, probe in probes.items()}
+    if clip.clock is None:
+        return own, {"method": "the files' own times"}
+    return {camera: clip.clock.session_ns(camera, t_ns) for camera, t_ns in own.items()}, clip.clock.model_dump(mode="json")
 
 
 def _check_sources(root: Path, clip: Clip) -> dict[str, Probe]:
@@ -162,7 +177,6 @@ def _summary(
         "size_wh": {camera: list(size) for camera, size in sizes.items()},
         "image_origin_px": {camera: list(origin) for camera, origin in origins.items()},
         "image_scale": {camera: list(scale) for camera, scale in scales.items()},
-        "clock": clip.clock.model_dump(mode="json") if clip.clock else {"method": "the files' own times"},
         "missing": sum(index < 0 for instant in instants for index in instant.frames.values()),
         "spread_ms": round(max((instant.spread_ns for instant in instants), default=0) / 1e6, 3),
     }

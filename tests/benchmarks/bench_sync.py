@@ -3,6 +3,7 @@
 python -m tests.benchmarks.bench_sync keypoints --trials 40    offset and drift over ten minutes (bars: 2 ms, 5 ppm, 93 to 97 %)
 python -m tests.benchmarks.bench_sync motion                   from the motion in filmed pictures (bar: half a frame)
 python -m tests.benchmarks.bench_sync audio                    from sound (bar: 1 ms)
+python -m tests.benchmarks.bench_sync real --data FOLDER       keypoints of a real recording by one trigger: the truth is 0
 
 keypoints: people of the virtual studio walk, reach and squat before a ring of four cameras with offsets up to 2 s and drifts
 up to 100 ppm; their joints are projected at each camera's own times and spoilt as a detector spoils them: errors of 3 px that
@@ -18,6 +19,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -46,12 +48,15 @@ MOTION_FPS = 60.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("method", choices=("keypoints", "motion", "audio"))
+    parser.add_argument("method", choices=("keypoints", "motion", "audio", "real"))
+    parser.add_argument("--data", type=Path, help="folder with pose2sim_4cam")
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=600.0, help="600 for keypoints and audio, 60 for motion are usual")
     asked = parser.parse_args()
     if asked.method == "keypoints":
         keypoints(asked.trials, asked.seconds)
+    elif asked.method == "real":
+        real(asked.data / "pose2sim_4cam")
     else:
         filmed(asked.method, asked.trials, asked.seconds)
 
@@ -165,6 +170,24 @@ def filmed(method: str, trials: int, seconds: float) -> None:
     bar_ms = 1.0 if method == "audio" else 0.5e3 / FPS
     told = f"off by {np.median(off_ms):.3f} ms (median), {max(off_ms):.3f} ms (worst; bar {bar_ms:.1f})"
     print(f"{method}, {trials} trials of {seconds:g} s: {told}; 1 sigma told {np.median(sigma_ms):.3f} ms")
+
+
+def real(data: Path) -> None:
+    """Four cameras that one trigger drives film somebody who balances for 1.7 s; our own detector looks at it."""
+    from pipeline.config import session_config
+    from pipeline.job import LocalRunner, StopAfter, build_dataset
+    from pipeline.store import Store
+    from tests.benchmarks.bench_flows import LIGHT, balancing
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = balancing(data, Path(folder) / "session")
+        store = Store(root)
+        with suppress(StopAfter):
+            build_dataset(store, session_config(store.session, "", LIGHT), LocalRunner(store, until="detect"))
+        clock = measured_clock(root, store.session.clips[0], "keypoints", 1.0, LIGHT, lambda _: None)
+    for name, offset_s in clock.offset_s.items():
+        middle_ms = 1e3 * (offset_s + 1e-6 * clock.drift_ppm[name] * 0.83)
+        print(f"  {name}: {middle_ms:+.2f} ms in the middle, 1 sigma {clock.sigma_ms[name]:.2f} ms")
 
 
 def film_sound(folder: Path, rig: Rig, truth: Clocks, seconds: float, seed: int) -> dict[str, Path]:
