@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calibration.clock_search import coarse_offset_s, person_distance
 from calibration.clock_tracks import Tracks, Whole, looked_up
-from calibration.clocks import Clocks, PairClock, solve_clocks, still_clocks
+from calibration.clocks import CRYSTAL, Clocks, PairClock, solve_clocks, still_clocks
 from calibration.epipolar import essential, sampson
 from calibration.errors import CalibrationError
 
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 # People match when their joints lie this close to the epipolar lines, as a share of the focal length.
 GATE = 0.02
 # Errors of neighbouring frames are alike; those of blocks this long are not. Short films are cut into so many blocks at least.
-BLOCK_S, LEAST_BLOCKS = 2.0, 40
+BLOCK_S, LEAST_BLOCKS = 2.0, 16
 ROUNDS, DONE_SIGMAS = 15, 0.02
 # Cauchy's weights fall to a half at this many sigmas.
 CAUCHY_SIGMAS = 2.385
@@ -155,14 +155,29 @@ def _step(rows: Sequence[Crossings], clocks: Clocks) -> tuple[Array, Array]:
 
 
 def _solved(normal: Array, right: Array, scores: Array, clocks: Clocks) -> tuple[Array, Array]:
-    free = normal[2:, 2:]
+    """Step and covariance. In films too short to tell drifts better than crystals keep them, drifts are held at zero."""
+    offsets, every = np.arange(2, len(right), 2), np.arange(2, len(right))
+    try:
+        step, covariance = _solved_for(every, normal, right, scores, clocks)
+        if (np.sqrt(np.diag(covariance)[3::2]) <= CRYSTAL).all():
+            return step, covariance
+    except CalibrationError:
+        pass
+    step, covariance = _solved_for(offsets, normal, right, scores, clocks)
+    step[1::2] = -clocks.drift
+    covariance[offsets + 1, offsets + 1] = CRYSTAL**2
+    return step, covariance
+
+
+def _solved_for(chosen: Whole, normal: Array, right: Array, scores: Array, clocks: Clocks) -> tuple[Array, Array]:
+    free = normal[np.ix_(chosen, chosen)]
     scale = np.sqrt(np.maximum(np.diag(free), 1e-300))  # seconds and shares differ by orders of magnitude
     if len(scores) <= 2 * len(free) or np.linalg.cond(free / np.outer(scale, scale)) > 1e10:
         raise CalibrationError(f"keypoints: {', '.join(clocks.names)} share too little movement to tell their clocks")
-    inverse = np.linalg.inv(free)
-    meat = scores[:, 2:].T @ scores[:, 2:] * len(scores) / (len(scores) - len(free))
+    inverse, mine = np.linalg.inv(free), scores[:, chosen]
+    meat = mine.T @ mine * len(scores) / (len(scores) - len(free))
     step, covariance = np.zeros(len(right)), np.zeros_like(normal)
-    step[2:], covariance[2:, 2:] = inverse @ right[2:], inverse @ meat @ inverse
+    step[chosen], covariance[np.ix_(chosen, chosen)] = inverse @ right[chosen], inverse @ meat @ inverse
     return step, covariance
 
 

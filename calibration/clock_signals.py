@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, signal
 
-from calibration.clocks import PairClock
+from calibration.clocks import CRYSTAL, PairClock
 from calibration.errors import CalibrationError
 
 Array = NDArray[np.float64]
@@ -21,8 +21,6 @@ Array = NDArray[np.float64]
 CLEARER, NEAR_S = 1.25, 0.3
 # Lags of windows are searched this far around that of the whole: 100 ppm over ten minutes are 30 ms either way.
 AROUND_S = 0.25
-# Clocks of cameras are crystals: what is known of their drift before anything is measured, one sigma.
-CRYSTAL = 5e-5
 # A window further off the line than so many sigmas says nothing; so many must say something.
 OUTLIER_SIGMAS, LEAST_WINDOWS, LEAST_SHARE = 4.0, 3, 0.4
 

@@ -17,6 +17,8 @@ from calibration.errors import CalibrationError
 
 Array = NDArray[np.float64]
 
+# Clocks of cameras are crystals: what is known of their drift before anything is measured, one sigma.
+CRYSTAL = 5e-5
 # A pair further from what the others say than so many sigmas is wrong, not unlucky (2 degrees of freedom: p = 4e-6).
 OUTLIER_SIGMAS = 5.0
 # What no pair's own scatter shows: cameras that expose for different times, microphones a metre apart.

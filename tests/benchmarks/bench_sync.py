@@ -177,14 +177,15 @@ def real(data: Path) -> None:
     from pipeline.config import session_config
     from pipeline.job import LocalRunner, StopAfter, build_dataset
     from pipeline.store import Store
-    from tests.benchmarks.bench_flows import LIGHT, balancing
+    from tests.benchmarks.bench_flows import WITHOUT_IMAGES, balancing
 
+    settings = [*WITHOUT_IMAGES, "detect.scales=[1.0]", "detect.size_px=320"]
     with tempfile.TemporaryDirectory() as folder:
         root = balancing(data, Path(folder) / "session")
         store = Store(root)
         with suppress(StopAfter):
-            build_dataset(store, session_config(store.session, "", LIGHT), LocalRunner(store, until="detect"))
-        clock = measured_clock(root, store.session.clips[0], "keypoints", 1.0, LIGHT, lambda _: None)
+            build_dataset(store, session_config(store.session, "", settings), LocalRunner(store, until="detect"))
+        clock = measured_clock(root, store.session.clips[0], "keypoints", 1.0, settings, lambda _: None)
     for name, offset_s in clock.offset_s.items():
         middle_ms = 1e3 * (offset_s + 1e-6 * clock.drift_ppm[name] * 0.83)
         print(f"  {name}: {middle_ms:+.2f} ms in the middle, 1 sigma {clock.sigma_ms[name]:.2f} ms")
