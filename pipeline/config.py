@@ -21,6 +21,10 @@ SectionT = TypeVar("SectionT", bound=Section)
 class IngestConfig(Section):
     """Reading sources onto one clock."""
 
+    match: Literal["time", "number"] = Field(
+        "time",
+        description="frames of one instant are those nearest in time, or, of cameras with one trigger, those of one number",
+    )
     max_spread_ms: float = Field(20.0, gt=0, description="largest time between frames of one instant, in ms")
     max_length_difference: float = Field(
         0.02, ge=0, description="refuse cameras whose durations differ by more than this share"

@@ -18,7 +18,7 @@ from pipeline.sync import Instant, synchronise
 from pipeline.tables import FRAMES, read_rows, write_rows
 from pipeline.types import Artefact, Frame, FrameSet
 
-VERSION = "1"
+VERSION = "2"
 # Enough of a raw file's two ends to notice another recording under the same name and size.
 FINGERPRINT_BYTES = 1 << 20
 
@@ -33,15 +33,19 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
         }
         for camera, source in clip.sources.items()
     }
+    if clip.clock is not None:
+        given["clock"] = clip.clock.model_dump(mode="json")
     slot = store.slot("ingest", VERSION, config, ref, given=given)
     if done := slot.done():
         return done
     probes = _check_sources(store.root, clip)
     compare(probes, config, f"clip {clip.name}")
-    instants = synchronise({camera: probe.t_ns for camera, probe in probes.items()}, round(config.max_spread_ms * 1e6))
+    times, clock = session_times(clip, probes, config)
+    instants = synchronise(times, round(config.max_spread_ms * 1e6))
     sizes = {camera: size_of(probe, clip.sources[camera]) for camera, probe in probes.items()}
-    rows = list(_rows(instants, probes, sizes))
-    return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), _summary(clip, instants, probes, sizes))
+    rows = list(_rows(instants, times, sizes))
+    told = _summary(clip, instants, probes, sizes) | {"clock": clock}
+    return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), told)
 
 
 def fingerprint(root: Path, source: Source, owner: str) -> str:
@@ -67,6 +71,20 @@ def _ends(file: Path, size: int) -> bytes:
         head = handle.read(FINGERPRINT_BYTES)
         handle.seek(max(0, size - FINGERPRINT_BYTES))
         return head + handle.read(FINGERPRINT_BYTES)
+
+
+def session_times(
+    clip: Clip, probes: Mapping[str, Probe], config: IngestConfig
+) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
+    """Times of every camera's frames on the session clock, in ns, and how that clock is known, with standard errors where it
+    was measured."""
+    if config.match == "number":
+        longest = max(probes.values(), key=lambda probe: probe.frames).t_ns
+        return {camera: longest[: probe.frames] for camera, probe in probes.items()}, {"method": "frames of one number"}
+    own = {camera: probe.t_ns for camera, probe in probes.items()}
+    if clip.clock is None:
+        return own, {"method": "the files' own times"}
+    return {camera: clip.clock.session_ns(camera, t_ns) for camera, t_ns in own.items()}, clip.clock.model_dump(mode="json")
 
 
 def _check_sources(root: Path, clip: Clip) -> dict[str, Probe]:
@@ -133,7 +151,7 @@ def _up(share: float) -> str:
 
 
 def _rows(
-    instants: Sequence[Instant], probes: Mapping[str, Probe], sizes: Mapping[str, tuple[int, int]]
+    instants: Sequence[Instant], times: Mapping[str, Sequence[int]], sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
     for number, instant in enumerate(instants):
         for camera, index in instant.frames.items():
@@ -142,7 +160,7 @@ def _rows(
                 "t_ns": instant.t_ns,
                 "camera": camera,
                 "frame_index": index,
-                "frame_t_ns": probes[camera].t_ns[index] if index >= 0 else None,
+                "frame_t_ns": times[camera][index] if index >= 0 else None,
                 "width_px": sizes[camera][0],
                 "height_px": sizes[camera][1],
             }

@@ -179,7 +179,8 @@ def _merged(
         raise InputError(f"clip {name!r} is in this session already, of other sources; name the new one with --clip NAME")
     detections = _paths(root, request.detections, "--detections", tuple(sources))
     try:
-        new = (Clip(name=name, sources=dict(sources), detections=detections),) if sources else ()
+        clock = same.clock if same else None
+        new = (Clip(name=name, sources=dict(sources), clock=clock, detections=detections),) if sources else ()
         values = {
             "name": old.name if old else _name(root.name),
             "cameras": cameras,

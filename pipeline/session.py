@@ -35,11 +35,29 @@ class Source(_Record):
     )
 
 
+class ClipClock(_Record):
+    """How the clocks of a clip's cameras differ: session time is a camera's own time s, counted from its first frame, plus
+    offset_s + drift_ppm 1e-6 s. Standard errors hold in the middle of the clip."""
+
+    method: str = Field(description="how it was measured")
+    offset_s: dict[str, float]
+    drift_ppm: dict[str, float] = {}
+    sigma_ms: dict[str, float] = Field({}, description="standard error of each offset")
+    drift_sigma_ppm: dict[str, float] = {}
+
+    def session_ns(self, camera: str, own_ns: Sequence[int]) -> tuple[int, ...]:
+        """Own times of a camera on the session clock; unchanged for a camera that is not named."""
+        offset_ns = round(1e9 * self.offset_s.get(camera, 0.0))
+        drift = 1e-6 * self.drift_ppm.get(camera, 0.0)
+        return tuple(t_ns + offset_ns + round(drift * t_ns) for t_ns in own_ns)
+
+
 class Clip(_Record):
     """One recording: a source per camera, and detections that stand in for the detect stage where they were imported."""
 
     name: str = Field(pattern=NAME_PATTERN)
     sources: dict[str, Source]
+    clock: ClipClock | None = Field(None, description="written by `posemill sync`; none: cameras started together")
     detections: dict[str, str] = Field({}, description="camera: OpenPose JSON folder or COCO-results JSON")
 
 
@@ -146,7 +164,7 @@ def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
         return f"{key}: {detail['msg']}"
-    models: list[type[BaseModel]] = [Session, Clip, Source, CalibrationInputs]
+    models: list[type[BaseModel]] = [Session, Clip, ClipClock, Source, CalibrationInputs]
     known = sorted({name for model in models for name in model.model_fields})
     nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.0)
     return f"key {key} is not known; the nearest known key is {nearest[0]}"

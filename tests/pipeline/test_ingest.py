@@ -141,3 +141,13 @@ def test_a_file_that_shrank_after_ingest_is_named(tmp_path: Path) -> None:
     numbered_video(tmp_path / "raw" / "cam2.mp4", 5)
     with pytest.raises(InputError, match=r"cam2\.mp4: frame 5 is gone; the file has changed"):
         list(ingest.read_frame_sets(store, artefact, "walk"))
+
+
+def test_frames_of_one_number_belong_together_where_one_trigger_took_them(tmp_path: Path) -> None:
+    store = _two(tmp_path, left={"fps": 30}, right={"fps": 29})  # a container that tells another rate than the trigger had
+    config = IngestConfig(match="number", max_rate_difference=0.1, max_length_difference=0.1)
+    made = ingest.run(store, WALK, config)
+    rows = read_rows(made.path)
+    assert {row["instant"]: row["frame_index"] for row in rows if row["camera"] == "cam2"} == {k: k for k in range(20)}
+    assert (made.summary["spread_ms"], made.summary["missing"]) == (0, 0)
+    assert made.summary["clock"] == {"method": "frames of one number"}

@@ -1,0 +1,158 @@
+"""Clocks from what all cameras sense alike: sound, motion, flashes of light.
+
+Two signals are slid over each other, first whole, then window by window; the windows' lags lie on a line whose height is the
+offset and whose slope is the drift, and their scatter about it says how sure both are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, signal
+
+from calibration.clocks import CRYSTAL, PairClock
+from calibration.errors import CalibrationError
+
+Array = NDArray[np.float64]
+
+# The best lag of the whole signals must be this much higher than any lag further than NEAR_S from it.
+CLEARER, NEAR_S = 1.25, 0.3
+# Lags of windows are searched this far around that of the whole: 100 ppm over ten minutes are 30 ms either way.
+AROUND_S = 0.25
+# A window further off the line than so many sigmas says nothing; so many must say something.
+OUTLIER_SIGMAS, LEAST_WINDOWS, LEAST_SHARE = 4.0, 3, 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """One camera's evenly sampled signal: values (N,), the own time of the first in s, samples per second."""
+
+    camera: str
+    values: Array
+    start_s: float
+    rate_hz: float
+
+    def between(self, begin_s: float, end_s: float) -> Signal:
+        """The part between two own times."""
+        first, last = (int(np.clip(round((at - self.start_s) * self.rate_hz), 0, len(self.values))) for at in (begin_s, end_s))
+        return Signal(self.camera, self.values[first:last], self.start_s + first / self.rate_hz, self.rate_hz)
+
+    @property
+    def end_s(self) -> float:
+        """Own time behind the last sample."""
+        return self.start_s + len(self.values) / self.rate_hz
+
+
+def even_signal(camera: str, own_s: Array, values: Array, rate_hz: float) -> Signal:
+    """Values (F,) at a camera's own frame times, made even and freed of what changes slowly (over 2 s)."""
+    at_s = np.arange(own_s[0], own_s[-1], 1.0 / rate_hz)
+    even = np.interp(at_s, own_s, np.log1p(values))
+    slow = signal.windows.hann(2 * round(rate_hz) + 1)
+    trend = signal.fftconvolve(even, slow, mode="same") / signal.fftconvolve(np.ones_like(even), slow, mode="same")
+    return Signal(camera, even - trend, float(own_s[0]), rate_hz)
+
+
+def signal_clock(a: Signal, b: Signal, max_offset_s: float, window_s: float, whiten: float) -> PairClock:
+    """The clocks of two cameras from their signals. whiten: 0 correlates them as they are, 1 by phase alone (Knapp and Carter
+    1976, "The generalized correlation method for estimation of time delay": sound in rooms that echo).
+
+    Raises CalibrationError where no lag stands out, or windows do not agree on a line.
+    """
+    whole_s, clarity = _lag_s(a, b, 0.0, max_offset_s, whiten)
+    if clarity < CLEARER:
+        raise CalibrationError(
+            f"{a.camera} and {b.camera}: no lag stands out: the best is {clarity:.2f} times as high as another "
+            f"(expected {CLEARER})"
+        )
+    begin_s, end_s = max(a.start_s, b.start_s + whole_s), min(a.end_s, b.end_s + whole_s)
+    count = max(1, int((end_s - begin_s) / window_s))
+    edges_s = np.linspace(begin_s, end_s, count + 1)
+    lags_s = [_lag_s(a.between(*edge), b, whole_s, AROUND_S, whiten)[0] for edge in zip(edges_s, edges_s[1:], strict=False)]
+    return fitted_line(a.camera, b.camera, (edges_s[:-1] + edges_s[1:]) / 2, np.array(lags_s), 1.0 / a.rate_hz)
+
+
+def _lag_s(a: Signal, b: Signal, about_s: float, within_s: float, whiten: float) -> tuple[float, float]:
+    """Own time of a minus own time of b where they fit best, within within_s of about_s, and how many times higher the
+    correlation is there than anywhere further than NEAR_S away."""
+    part = b.between(a.start_s - about_s - within_s, a.end_s - about_s + within_s)
+    size = fft.next_fast_len(len(a.values) + len(part.values), real=True)
+    cross = fft.rfft(a.values - a.values.mean(), size) * np.conj(fft.rfft(part.values - part.values.mean(), size))
+    cross /= np.maximum(np.abs(cross), 1e-12 * np.abs(cross).max(initial=1e-300)) ** whiten
+    height = fft.irfft(cross, size)
+    shift = np.arange(size)
+    shift[shift >= len(a.values)] -= size  # part's sample 0 is a's sample `shift`
+    lag_s = a.start_s - part.start_s + shift / a.rate_hz
+    inside = np.flatnonzero(np.abs(lag_s - about_s) <= within_s)
+    order = inside[np.argsort(lag_s[inside])]
+    return _peak(lag_s[order], height[order])
+
+
+def _peak(lag_s: Array, height: Array) -> tuple[float, float]:
+    best = int(np.argmax(height))
+    others = height[np.abs(lag_s - lag_s[best]) > NEAR_S]
+    clarity = float(height[best] / max(others.max(initial=0.0), 1e-12)) if len(others) else np.inf
+    if not 0 < best < len(height) - 1:
+        return float(lag_s[best]), clarity
+    before, top, after = height[best - 1 : best + 2]
+    bend = before - 2 * top + after
+    between = 0.5 * (before - after) / bend if bend < 0 else 0.0
+    return float(lag_s[best] + between * (lag_s[1] - lag_s[0])), clarity
+
+
+def fitted_line(a: str, b: str, at_s: Array, lag_s: Array, step_s: float) -> PairClock:
+    """The line through lags (N,) at own times of a (N,), each known to a step of step_s at best. Raises CalibrationError where
+    too few of them agree."""
+    about_s = float(at_s.mean())
+    agree = np.ones(len(lag_s), dtype=bool)
+    for _ in range(10):
+        line, covariance, sigma_s = _line(at_s[agree] - about_s, lag_s[agree], step_s)
+        off_s = np.abs(lag_s - line[0] - line[1] * (at_s - about_s))
+        now = off_s <= OUTLIER_SIGMAS * max(sigma_s, step_s)
+        if (now == agree).all():
+            break
+        agree = now if now.sum() >= 1 else agree
+    if len(lag_s) >= LEAST_WINDOWS and agree.sum() < max(2, LEAST_SHARE * len(lag_s)):
+        raise CalibrationError(f"{a} and {b}: only {agree.sum()} of {len(lag_s)} windows agree on a lag")
+    return PairClock(a, b, float(line[0]), float(line[1]), covariance, about_s)
+
+
+def _line(at_s: Array, lag_s: Array, step_s: float) -> tuple[Array, Array, float]:
+    """Height and slope, their covariance, and the scatter of one lag (from the median, so that outliers do not widen it)."""
+    start = np.array([np.median(lag_s), 0.0])
+    spread_s = 1.4826 * float(np.median(np.abs(lag_s - start[0])))
+    for _ in range(20):
+        off = lag_s - start[0] - start[1] * at_s
+        spread_s = max(1.4826 * float(np.median(np.abs(off))), step_s / np.sqrt(12.0))
+        weight = 1.0 / (1.0 + (off / (2.385 * spread_s)) ** 2) / spread_s**2
+        by = np.stack([np.ones_like(at_s), at_s], 1)
+        normal = by.T @ (by * weight[:, None]) + np.diag([0.0, CRYSTAL**-2])
+        start = np.linalg.solve(normal, by.T @ (weight * lag_s))
+    return start, np.linalg.inv(normal), spread_s
+
+
+def flash_times(own_s: Array, level: Array) -> Array:
+    """Own times at which the mean grey level (F,) of the pictures jumps up: flashes, lights switched on. A flash falls
+    somewhere between its frame and the one before."""
+    rise = np.diff(level)
+    spread = 1.4826 * float(np.median(np.abs(rise - np.median(rise)))) if len(rise) else 0.0
+    up = np.flatnonzero((rise > max(8.0, 8.0 * spread)) & (rise >= np.r_[rise[1:], 0.0]) & (rise > np.r_[0.0, rise[:-1]]))
+    return np.asarray((own_s[up] + own_s[up + 1]) / 2)
+
+
+def flash_clock(a: str, b: str, flashes_a: Array, flashes_b: Array, max_offset_s: float, frame_s: float) -> PairClock:
+    """The clocks of two cameras from the times of flashes that both saw. Raises CalibrationError where none belong together, or
+    other offsets explain as many."""
+    lags_s = (flashes_a[:, None] - flashes_b).ravel()
+    lags_s = lags_s[np.abs(lags_s) <= max_offset_s]
+    if not len(lags_s):
+        raise CalibrationError(f"{a} and {b}: {len(flashes_a)} and {len(flashes_b)} flashes, none within {max_offset_s:g} s")
+    votes = (np.abs(lags_s[:, None] - lags_s) <= 1.5 * frame_s).sum(1)
+    best = lags_s[votes.argmax()]
+    rivals = votes[np.abs(lags_s - best) > NEAR_S]
+    if votes.max() <= rivals.max(initial=0):
+        raise CalibrationError(f"{a} and {b}: {len(flashes_a)} and {len(flashes_b)} flashes fit together in several ways")
+    nearest = np.abs(flashes_a[:, None] - flashes_b - best)
+    i, j = np.nonzero((nearest <= 1.5 * frame_s) & (nearest == nearest.min(1, keepdims=True)))
+    return fitted_line(a, b, flashes_a[i], flashes_a[i] - flashes_b[j], frame_s)
