@@ -72,7 +72,8 @@ def simulate(
 def new(
     session: SessionArgument,
     camera: CamerasOption = [],  # noqa: B006
-    tiled: Annotated[str, typer.Option("--tiled", metavar="FILE", help="Four-way file that shows the cameras as tiles.")] = "",
+    live: Annotated[Texts, typer.Option("--live", metavar="NAME=URL", help="To be recorded; repeatable.")] = [],  # noqa: B006
+    tiled: Annotated[str, typer.Option("--tiled", metavar="FILE", help="Four-way file or URL: the cameras as tiles.")] = "",
     layout: LayoutOption = "2x2",
     camera_names: Annotated[str, typer.Option("--camera-names", metavar="A,B,...", help="Names of the tiles.")] = "",
     stereo: Annotated[str, typer.Option("--stereo", metavar="FILE", help="Side-by-side stereo file: left and right.")] = "",
@@ -95,6 +96,7 @@ def new(
 
         request = Request(
             cameras=tuple(camera),
+            live=tuple(live),
             tiled=tiled,
             layout=layout,
             camera_names=tuple(name for name in camera_names.split(",") if name),
@@ -114,7 +116,8 @@ def new(
         made, lines = new_session(session, request)
         sources = [asdict(line) for line in lines]
         answer.values |= {"session": str(session), "clips": [each.name for each in made.clips], "sources": sources}
-        answer.show(rows_table(sources), f"{session / 'session.yaml'} is written; next: posemill run {session}")
+        following = "record" if made.live and not made.clips else "run"
+        answer.show(rows_table(sources), f"{session / 'session.yaml'} is written; next: posemill {following} {session}")
 
 
 def board(

@@ -8,9 +8,11 @@ from calibration.errors import CalibrationError
 from calibration.formats import save_rig
 from calibration.synthetic import ring_rig
 from pipeline.errors import InputError
+from pipeline.live_sources import streams_of
 from pipeline.new_session import Request, new_session
 from pipeline.session import load_session
 from tests.pipeline.footage import numbered_video, picture
+from tests.pipeline.streams import jpeg_frames, numbered, serving
 
 
 @pytest.fixture
@@ -147,3 +149,35 @@ def test_image_folders_are_sources(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "a" / f"{number}.png"), np.ascontiguousarray(picture(number)))
     _, lines = new_session(tmp_path / "s", Request(cameras=(f"cam1={tmp_path / 'a'}",), image_fps=10))
     assert (lines[0].frames, lines[0].fps, lines[0].duration_s) == (4, 10.0, 0.4)
+
+
+def test_live_sources_are_opened_and_kept_without_their_passwords(tmp_path: Path) -> None:
+    with serving({"cam1": jpeg_frames(numbered(48)), "four": jpeg_frames(numbered(48))}, password="s3cret") as server:
+        host = f"127.0.0.1:{server.port}"
+        asked = Request(live=(f"cam1=http://bob:s3cret@{host}/cam1",))
+        session, [line] = new_session(tmp_path, asked)
+        assert (line.size_wh, line.path, line.note) == ((64, 48), f"http://bob:***@{host}/cam1", "live, mjpeg: posemill record")
+        assert "s3cret" not in (tmp_path / "session.yaml").read_text()
+        assert load_session(tmp_path) == session
+        assert streams_of(tmp_path, session) == {"cam1": (f"http://bob:s3cret@{host}/cam1", ("cam1",))}
+        with pytest.raises(InputError, match=r"camera cam1: http://bob:\*\*\*@.*check user and password"):
+            new_session(tmp_path, Request(live=(f"cam1=http://bob:wrongish@{host}/cam1",)))
+
+
+def test_a_four_way_stream_is_opened_once_and_cut(tmp_path: Path) -> None:
+    with serving({"four": jpeg_frames(numbered(48))}) as server:
+        url = f"http://127.0.0.1:{server.port}/four"
+        session, lines = new_session(tmp_path, Request(tiled=url, layout="2x2"))
+        assert session.cameras == ("cam1", "cam2", "cam3", "cam4")
+        assert {line.size_wh for line in lines} == {(32, 24)}
+        assert session.live["cam4"].crop_px == (32, 24, 32, 24)
+        assert list(streams_of(tmp_path, session)) == ["cam1+cam2+cam3+cam4"]
+        with pytest.raises(InputError, match="has 4 tiles, got 2 names"):
+            new_session(tmp_path / "b", Request(tiled=url, layout="2x2", camera_names=("a", "b")))
+
+
+def test_a_session_without_live_sources_cannot_be_recorded(tmp_path: Path) -> None:
+    numbered_video(tmp_path / "a.mp4", 5)
+    session, _ = new_session(tmp_path / "s", Request(cameras=(f"cam1={tmp_path / 'a.mp4'}",)))
+    with pytest.raises(InputError, match="has no live sources; add them: posemill new .* --live cam1=URL"):
+        streams_of(tmp_path / "s", session)
