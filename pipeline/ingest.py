@@ -38,10 +38,17 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
         return done
     probes = _check_sources(store.root, clip)
     compare(probes, config, f"clip {clip.name}")
-    instants = synchronise({camera: probe.t_ns for camera, probe in probes.items()}, round(config.max_spread_ms * 1e6))
+    times = clip_times(probes)
+    instants = synchronise(times, round(config.max_spread_ms * 1e6))
     sizes = {camera: size_of(probe, clip.sources[camera]) for camera, probe in probes.items()}
-    rows = list(_rows(instants, probes, sizes))
+    rows = list(_rows(instants, times, sizes))
     return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), _summary(clip, instants, probes, sizes))
+
+
+def clip_times(probes: Mapping[str, Probe]) -> dict[str, tuple[int, ...]]:
+    """Every camera's frame times on the clip's clock, ns: 0 is the first frame of the camera that began first."""
+    first = min((probe.starts_ns for probe in probes.values()), default=0)
+    return {camera: tuple(t + probe.starts_ns - first for t in probe.t_ns) for camera, probe in probes.items()}
 
 
 def fingerprint(root: Path, source: Source, owner: str) -> str:
@@ -101,10 +108,14 @@ def _check_crop(probe: Probe, source: Source, owner: str) -> None:
 
 
 def compare(probes: Mapping[str, Probe], config: IngestConfig, owner: str) -> None:
-    """Refuse cameras whose lengths or rates differ by more than the config allows: InputError with a table of all of them."""
+    """Refuse cameras whose lengths or rates differ by more than the config allows: InputError with a table of all of them.
+
+    Recordings tell when they began, so their lengths may differ.
+    """
     durations = [probe.duration_ns / NS for probe in probes.values()]
     rates = [probe.fps for probe in probes.values()]
-    longer, faster = _share(durations), _share(rates)
+    longer = 0.0 if all(probe.starts_ns for probe in probes.values()) else _share(durations)
+    faster = _share(rates)
     table = "\n".join(
         f"  {camera:<12} {probe.frames:>7} frames  {probe.fps:>7.3f} fps  {probe.duration_ns / NS:>9.3f} s"
         for camera, probe in probes.items()
@@ -133,7 +144,7 @@ def _up(share: float) -> str:
 
 
 def _rows(
-    instants: Sequence[Instant], probes: Mapping[str, Probe], sizes: Mapping[str, tuple[int, int]]
+    instants: Sequence[Instant], times: Mapping[str, Sequence[int]], sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[dict[str, Any]]:
     for number, instant in enumerate(instants):
         for camera, index in instant.frames.items():
@@ -142,7 +153,7 @@ def _rows(
                 "t_ns": instant.t_ns,
                 "camera": camera,
                 "frame_index": index,
-                "frame_t_ns": probes[camera].t_ns[index] if index >= 0 else None,
+                "frame_t_ns": times[camera][index] if index >= 0 else None,
                 "width_px": sizes[camera][0],
                 "height_px": sizes[camera][1],
             }
