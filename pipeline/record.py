@@ -96,13 +96,14 @@ def record(
     try:
         _await_all(threads, stop)
         begun()
-        ended = _watch_over(threads, folder, seconds, stop, watch, epoch_ns)
     except BaseException:
         _halt(threads, halt)
-        if not any(thread.frames for thread in threads) or not all(thread.connections for thread in threads):
-            remove(folder)
+        remove(folder)
         raise
-    _halt(threads, halt)
+    try:
+        ended = _watch_over(threads, folder, seconds, stop, watch, epoch_ns)
+    finally:
+        _halt(threads, halt)
     manifest = {"version": 1, "started": started.isoformat(), "ended": ended, **_manifest(threads, urls)}
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1))
     return Recording(folder, manifest)
@@ -122,6 +123,8 @@ def _await_all(threads: Sequence[CameraRecorder], stop: threading.Event) -> None
     for thread in threads:
         if thread.failure is not None:
             raise thread.failure
+    if stop.is_set():
+        raise StageError("stopped before every camera had sent a picture; nothing was recorded")
     if silent := [thread for thread in threads if not thread.settled.is_set()]:
         why = [
             next((e.detail for e in reversed(thread.events) if e.kind == "stopped"), "no keyframe came") for thread in silent

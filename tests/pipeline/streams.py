@@ -190,7 +190,7 @@ def moving(count: int, size_wh: tuple[int, int]) -> list[Image]:
     """Pictures with detail and motion: what a camera sends costs bits."""
     rng = np.random.default_rng(0)
     small = rng.integers(0, 255, (size_wh[1] // 8, size_wh[0] // 4, 3), dtype=np.uint8)
-    wide = cv2.resize(small, (size_wh[0] * 2, size_wh[1]), interpolation=cv2.INTER_CUBIC)
+    wide = cv2.resize(small, (size_wh[0] * 2, size_wh[1]), interpolation=cv2.INTER_NEAREST)
     return [np.ascontiguousarray(wide[:, (4 * k) % size_wh[0] :][:, : size_wh[0]]).astype(np.uint8) for k in range(count)]
 
 
