@@ -17,7 +17,7 @@ import av
 from pipeline.credentials import hide, redacted
 from pipeline.errors import InputError, StageError
 from pipeline.probe import NS
-from pipeline.stream_parameters import Parameters, parameters_of
+from pipeline.stream_parameters import Parameters, continues_picture, parameters_of
 
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 6.0, 3.0
 # One slot of ffmpeg's ring buffer holds a TS packet of 188 bytes: 38 MB, half a minute at 10 Mbit/s.
@@ -25,6 +25,8 @@ UDP_RING_PACKETS = 200_000
 # The kernel grants at most net.core.rmem_max of it.
 UDP_SOCKET_BYTES = 8_000_000
 _US = 1_000_000
+# MAX_PES_PAYLOAD of libavformat/mpegts.c.
+PES_LIMIT = 200 * 1024
 # What a camera may need to send until its first keyframe has passed.
 _ANALYSE_US = 5 * _US
 REFUSED = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, PermissionError)
@@ -36,19 +38,20 @@ class Unreachable(StageError):
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of address is opened. timed: packets carry the camera's own times, else their arrival is all there is."""
+    """How one kind of address is opened. timed: packets carry the camera's own times, else only their arrival is known;
+    split: a picture may come in several packets."""
 
     name: str
     format: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     timed: bool = True
+    split: bool = False
 
 
 _MJPEG = Kind("HTTP MJPEG", "mpjpeg", timed=False)
 _HTTP = Kind("HTTP", None, {"analyzeduration": str(_ANALYSE_US)})
-_RTSP = Kind(
-    "RTSP", None, {"rtsp_transport": "tcp", "timeout": str(round(READ_TIMEOUT_S * _US)), "allowed_media_types": "video"}
-)
+_RTSP_OPTIONS = {"rtsp_transport": "tcp", "timeout": str(round(READ_TIMEOUT_S * _US)), "allowed_media_types": "video"}
+_RTSP = Kind("RTSP", None, _RTSP_OPTIONS, split=True)
 _UDP = Kind(
     "MPEG-TS over UDP",
     "mpegts",
@@ -86,20 +89,30 @@ class LiveStream:
         self.fps = float(rate) if rate and kind.timed else 0.0
 
     def packets(self) -> Iterator[Arrival]:
-        """Packets with video data as they arrive. Raises Unreachable when none comes for READ_TIMEOUT_S, or the sender ends."""
+        """Packets with video data as they arrive, a picture each. Raises Unreachable when none comes for READ_TIMEOUT_S, or the
+        sender ends."""
+        arrivals = self._arrivals()
+        if self.kind.name == _UDP.name:
+            return _by_whole_frames(arrivals)
+        return _whole_pictures(self.codec, arrivals) if self.kind.split else arrivals
+
+    def _arrivals(self) -> Iterator[Arrival]:
         try:
             for packet in self._container.demux(self.stream):
                 arrived_ns = time.monotonic_ns()
-                if packet.size:
-                    yield self._arrival(packet, arrived_ns)
+                if packet.size and (arrival := self._arrival(packet, arrived_ns)):
+                    yield arrival
         except av.FFmpegError as error:
             raise Unreachable(f"{self.owner}: {_words(error)}") from None
         raise Unreachable(f"{self.owner}: the sender ended the stream")
 
-    def _arrival(self, packet: av.Packet, arrived_ns: int) -> Arrival:
-        shown = packet.pts if packet.pts is not None else packet.dts
-        if not self.kind.timed or shown is None:
+    def _arrival(self, packet: av.Packet, arrived_ns: int) -> Arrival | None:
+        """None for a packet that should have a time and has none, as before a session's first report of its clock."""
+        if not self.kind.timed:
             return Arrival(packet, arrived_ns, arrived_ns, arrived_ns)
+        shown = packet.pts if packet.pts is not None else packet.dts
+        if shown is None:
+            return None
         tick_ns = Fraction(packet.time_base or 1) * NS
         decoded = packet.dts if packet.dts is not None else shown
         return Arrival(packet, int(shown * tick_ns), int(decoded * tick_ns), arrived_ns)
@@ -111,6 +124,45 @@ class LiveStream:
     def close(self) -> None:
         """Hang up."""
         self._container.close()
+
+
+def _whole_pictures(codec: str, arrivals: Iterator[Arrival]) -> Iterator[Arrival]:
+    """Slices of one picture joined into one packet. A picture is known to be whole when the next one begins."""
+    held: Arrival | None = None
+    try:
+        for arrival in arrivals:
+            if held is not None and arrival.pts_ns == held.pts_ns and continues_picture(codec, memoryview(arrival.packet)):
+                held = held._replace(packet=_joined(held.packet, arrival.packet))
+                continue
+            if held is not None:
+                yield held
+            held = arrival
+    except Unreachable:
+        if held is not None:
+            yield held
+        raise
+
+
+def _by_whole_frames(arrivals: Iterator[Arrival]) -> Iterator[Arrival]:
+    """libavformat hands a frame on when the one after is complete, but already when PES_LIMIT bytes of that are there: such a
+    frame seems to have come early by a good part of an interval, and would mislead the camera's clock. It is told to have
+    come with the next one."""
+    held: Arrival | None = None
+    try:
+        for arrival in arrivals:
+            if held is not None:
+                yield held._replace(arrived_ns=arrival.arrived_ns) if arrival.packet.size > PES_LIMIT else held
+            held = arrival
+    except Unreachable:
+        if held is not None:
+            yield held
+        raise
+
+
+def _joined(first: av.Packet, second: av.Packet) -> av.Packet:
+    joined = av.Packet(bytes(first) + bytes(second))
+    joined.pts, joined.dts, joined.time_base, joined.is_keyframe = first.pts, first.dts, first.time_base, first.is_keyframe
+    return joined
 
 
 @contextmanager

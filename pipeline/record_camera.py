@@ -15,7 +15,7 @@ from pipeline.credentials import redacted
 from pipeline.errors import InputError, StageError
 from pipeline.live import Arrival, LiveStream, Unreachable, open_live
 from pipeline.probe import NS
-from pipeline.segment import Journal, Segment
+from pipeline.segment import MS, Journal, Segment
 from pipeline.stream_parameters import Parameters
 
 # Seconds until the next try: a server that restarts is back within them, one that is down for long is not bothered.
@@ -63,7 +63,7 @@ class CameraRecorder(threading.Thread):
         self._segments = 0
         self._guard = threading.Lock()  # of the files: held by a write, a sync or a change of segment
         self._last: Arrival | None = None
-        self._step_ns = 0
+        self._step_ns, self._repeats = 0, 0
         self._parameters: Parameters | None = None
         self._changed = False
 
@@ -130,13 +130,14 @@ class CameraRecorder(threading.Thread):
         if arrival.packet.is_corrupt:
             self._tell("damaged", f"frame {self.frames}: parts of it were lost on the way")
         last, self._last = self._last, arrival
-        if last is not None and arrival.dts_ns == last.dts_ns:
-            self._tell("repeat", f"frame {self.frames} had the time of the one before and was left out")
-            return
-        if last is not None and (step_ns := _jump_ns(last, arrival, self._step_ns)):
+        self._repeats = self._repeats + 1 if last is not None and arrival.dts_ns == last.dts_ns else 0
+        if self._repeats:  # later frames refer to it, so it is kept
+            self._tell("repeat", f"frame {self.frames} has the time of the one before; it is told a millisecond later")
+            arrival = arrival._replace(pts_ns=arrival.pts_ns + self._repeats * MS, dts_ns=arrival.dts_ns + self._repeats * MS)
+        elif last is not None and (step_ns := _jump_ns(last, arrival, self._step_ns)):
             self._tell("jump", f"the camera's clock jumped by {step_ns / NS:+.3f} s")
             self._end_segment()
-        self._step_ns = abs(arrival.dts_ns - last.dts_ns) if last is not None else 0
+        self._step_ns = abs(arrival.dts_ns - last.dts_ns) if last is not None and not self._repeats else self._step_ns
         self._look_for_change(live, arrival)
         if self._segment is not None or self._begin_segment(live, arrival):
             self._write(arrival)

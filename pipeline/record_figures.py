@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.even_rate import evened
 from pipeline.probe import NS
 from pipeline.segment import Rows
 from pipeline.stream_clock import Ns, StreamClock, fit_clock
@@ -35,7 +36,8 @@ class CameraFigures:
 
     dropped: frames missing within segments, by the usual interval; jitter_ms: 99th percentile of how far intervals are off the
     usual one; delay_ms: 99th percentile of how long packets were held up on the way; variable_rate: the intervals differ too
-    much for a fixed rate; clocks: of every segment.
+    much for a fixed rate; timed_by: the camera's own times, its even rate (`pipeline.even_rate`), or the arrival alone; clocks: of
+    every segment.
     """
 
     frames: int
@@ -44,6 +46,7 @@ class CameraFigures:
     jitter_ms: float
     delay_ms: float
     variable_rate: bool
+    timed_by: str
     gaps: tuple[Gap, ...]
     clocks: tuple[StreamClock, ...]
 
@@ -54,9 +57,24 @@ def times_of(rows: Rows) -> tuple[Ns, tuple[StreamClock, ...]]:
     clocks = []
     for segment in np.unique(rows.segment):
         of = rows.segment == segment
-        clocks.append(fit_clock(rows.pts_ns[of], rows.arrived_ns[of]))
-        times[of] = clocks[-1].times_ns(rows.pts_ns[of])
+        pts, arrived = rows.pts_ns[of], rows.arrived_ns[of]
+        clocks.append(fit_clock(pts, arrived))
+        counted = evened(arrived) if is_untimed(rows, of) else None
+        times[of] = clocks[-1].times_ns(pts) if counted is None else counted
     return times, tuple(clocks)
+
+
+def is_untimed(rows: Rows, of: NDArray[np.bool_]) -> bool:
+    """Whether frames of a segment carry no times of their own: their arrival was taken."""
+    return bool(np.ptp(rows.arrived_ns[of] - rows.pts_ns[of]) == 0)
+
+
+def _timed_by(rows: Rows) -> str:
+    segments = [rows.segment == segment for segment in np.unique(rows.segment)]
+    untimed = [of for of in segments if is_untimed(rows, of)]
+    if not untimed:
+        return "camera"
+    return "even rate" if all(evened(rows.arrived_ns[of]) is not None for of in untimed) else "arrival"
 
 
 def camera_figures(rows: Rows) -> CameraFigures:
@@ -72,6 +90,7 @@ def camera_figures(rows: Rows) -> CameraFigures:
         jitter_ms=_p99_ms(off_ns),
         delay_ms=_p99_ms(held_ns),
         variable_rate=bool(len(intervals) and (off_ns > usual_ns / 5).mean() > _VARIABLE_SHARE),
+        timed_by=_timed_by(rows),
         gaps=_gaps(rows, times, usual_ns),
         clocks=clocks,
     )

@@ -33,17 +33,17 @@ class StreamClock:
         return np.asarray(pts_ns + np.round(self.offset_ns + since * (self.drift_ppm * 1e-6)).astype(np.int64), np.int64)
 
 
-def fit_clock(pts_ns: Ns, arrived_ns: Ns) -> StreamClock:
+def fit_clock(pts_ns: Ns, arrived_ns: Ns, max_drift_ppm: float = MAX_DRIFT_PPM) -> StreamClock:
     """The clock of one connection from its packets, (N,) int64 ns each, N > 0, in any order.
 
-    Minimises the summed delay over lines below all points with |drift| up to MAX_DRIFT_PPM; the sum is concave in the drift,
+    Minimises the summed delay over lines below all points with |drift| up to max_drift_ppm; the sum is concave in the drift,
     so a drift beyond the limit is cut off to it.
     """
     order = np.argsort(pts_ns, kind="stable")
     pts, delay = pts_ns[order], (arrived_ns - pts_ns)[order]
     at_ns, base = int(pts[len(pts) // 2]), int(delay.min())
     x, y = (pts - at_ns).astype(np.float64), (delay - base).astype(np.float64)
-    drift = float(np.clip(_slope_below(x, y), -MAX_DRIFT_PPM * 1e-6, MAX_DRIFT_PPM * 1e-6))
+    drift = float(np.clip(_slope_below(x, y), -max_drift_ppm * 1e-6, max_drift_ppm * 1e-6))
     return StreamClock(base + float((y - drift * x).min()), drift * 1e6, at_ns)
 
 

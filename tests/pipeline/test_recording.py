@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from pipeline import ingest, record_camera
 from pipeline.config import IngestConfig
 from pipeline.errors import InputError, StageError
-from pipeline.live import READ_TIMEOUT_S
+from pipeline.live import READ_TIMEOUT_S, Kind, LiveStream
 from pipeline.probe import NS
 from pipeline.record import Recording, record
 from pipeline.recording import RecordingReader
@@ -55,6 +56,7 @@ def test_streams_are_copied_whole_and_told_of(two: Recording) -> None:
         assert (figures["fps"], figures["dropped"], figures["gaps"], figures["reconnects"]) == (30, 0, [], 0)
         assert figures["frames"] == len((two.folder / camera / "times.csv").read_text().splitlines()) - 1
         assert 55 <= figures["frames"] < 120
+    assert {figures["timed_by"] for figures in manifest["cameras"].values()} == {"camera"}
     assert manifest["skew_ms"]["p99"] < 4
     assert {event["kind"] for event in manifest["events"]} == {"connected"}
 
@@ -245,3 +247,23 @@ def test_memory_and_threads_are_given_back(tmp_path: Path) -> None:
     thread.join()
     assert threading.active_count() == before
     assert READ_TIMEOUT_S < 5
+
+
+def test_times_that_repeat_are_named_and_no_frame_is_left_out(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    with sending({port: ts_frames(numbered(48), 75)}):
+        made = _record(tmp_path / "a", {"cam1": f"udp://127.0.0.1:{port}"}, 0.5)
+    recorder = record_camera.CameraRecorder("cam2", "", tmp_path / "b", 0, threading.Event())
+    source = av.open(str(tmp_path / "a" / "cam1" / "000.mkv"))
+    live = LiveStream(source, Kind("file"), "camera cam2")
+    arrivals = [live._arrival(packet, 0) for packet in source.demux(video=0) if packet.size]
+    repeated = arrivals[8]._replace(pts_ns=arrivals[7].pts_ns, dts_ns=arrivals[7].dts_ns)
+    for arrival in [*arrivals[:8], repeated]:
+        recorder._take(live, arrival)
+    recorder._end_segment()
+    recorder._close()
+    assert recorder.counts["repeat"] == 1
+    shots = list(RecordingReader(tmp_path / "b").shots())
+    expected = list(RecordingReader(made.folder / "cam1").shots(range(9)))
+    assert [number_of(a.image) for a in shots] == [number_of(b.image) for b in expected]
+    assert shots[8].t_ns - shots[7].t_ns == pytest.approx(1e6, rel=1e-3)
