@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+import numpy as np
+
 from pipeline.credentials import expanded, full_url, keep, redacted
 from pipeline.errors import InputError
-from pipeline.live import open_live
+from pipeline.live import LiveStream, open_live
+from pipeline.probe import Image
 from pipeline.session import Live, Session
-from pipeline.sources import Crop, layout_crops
+from pipeline.sources import Crop, crop, layout_crops
 
 
 @dataclass(frozen=True)
@@ -24,13 +28,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """What a live source sent when it was opened. fps: as told by the camera, 0 where it tells none."""
+    """What a live source sent when it was opened. fps: as told by the camera, 0 where it tells none; image: its first picture,
+    RGB uint8 (H, W, 3)."""
 
     url: str
     size_wh: tuple[int, int]
     codec: str
     fps: float
     crops: tuple[Crop, ...]
+    image: Image
 
 
 def is_live(path: str) -> bool:
@@ -45,8 +51,31 @@ def look(asked: Sequence[Asked]) -> dict[str, Found]:
         owner = f"camera {', '.join(each.cameras) or each.layout}"
         with open_live(expanded(each.url, owner), owner) as live:
             crops = tuple(layout_crops(live.size_wh, each.layout, redacted(each.url)))
-            found[each.url] = Found(each.url, live.size_wh, live.codec, live.fps, crops)
+            found[each.url] = Found(each.url, live.size_wh, live.codec, live.fps, crops, first_picture(live))
     return found
+
+
+def first_picture(live: LiveStream) -> Image:
+    """The first picture that can be decoded, RGB uint8 (H, W, 3). Raises Unreachable when the stream ends before."""
+    return next(image for arrival in live.packets() for image in decoded(arrival.packet))
+
+
+def decoded(packet: av.Packet) -> list[Image]:
+    """The pictures that a packet completes, RGB uint8 (H, W, 3); none where what it refers to is not there."""
+    try:
+        frames = [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+    except av.error.InvalidDataError:
+        return []
+    return [frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False) for frame in frames]
+
+
+def live_pictures(asked: Sequence[Asked], found: Mapping[str, Found]) -> dict[str, Image]:
+    """The first picture of every camera in the live sources."""
+    return {
+        name: crop(found[each.url].image, tile, f"camera {name}")
+        for each in asked
+        for name, tile in zip(each.cameras, found[each.url].crops, strict=True)
+    }
 
 
 def keep_live(root: Path, asked: Sequence[Asked], found: Mapping[str, Found]) -> dict[str, Live]:

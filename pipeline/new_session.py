@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from calibration.board_set import parse_target
 from pipeline.credentials import redacted
 from pipeline.errors import InputError
-from pipeline.live_sources import Asked, Found, is_live, keep_live, look
+from pipeline.live_sources import Asked, Found, is_live, keep_live, live_pictures, look
 from pipeline.option_texts import pairs_of_texts, paths_of_texts, readouts_of_texts, recorded_path
+from pipeline.preview import first_pictures, write_preview
 from pipeline.probe import Probe
 from pipeline.rigs import fit, import_rig, size_problem
 from pipeline.session import CalibrationInputs, Clip, Live, Session, Source, load_session, save_session
 from pipeline.sources import by_file, layout_crops, list_images, open_source, size_of
+from pipeline.tiles import cut_stereo, cut_tiled, refuse_miscount, stereo_columns
 
 STEREO_NAMES = ("left", "right")
 
@@ -26,8 +28,9 @@ STEREO_NAMES = ("left", "right")
 class Request:
     """What `posemill new` was asked for. NAME=VALUE texts are taken as typed.
 
-    cameras: NAME=SOURCE; live: NAME=URL, to be recorded; tiled: a file or live URL cut by `layout` (COLUMNSxROWS) into
-    `camera_names` (default cam1, cam2, ...); stereo: a side-by-side file or live URL cut into left and right; clip: name of the
+    cameras: NAME=SOURCE; live: NAME=URL, to be recorded; tiled: a file or live URL cut by `layout` (COLUMNSxROWS, "":
+    by its seams) into `camera_names` (default cam1, cam2, ...); stereo: a file or live URL cut into left and right by
+    `stereo_layout` (side-by-side, top-bottom, "": by its seam); clip: name of the
     clip ("": clip1, clip2, ...); intrinsics, detections:
     NAME=PATH; image_origins: NAME=X,Y; image_fits: NAME=contain or stretch, against the size in the rig; stereo_pairs:
     LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of image folders; readouts: NAME=MS or NAME=solve of
@@ -37,9 +40,10 @@ class Request:
     cameras: tuple[str, ...] = ()
     live: tuple[str, ...] = ()
     tiled: str = ""
-    layout: str = "2x2"
+    layout: str = ""
     camera_names: tuple[str, ...] = ()
     stereo: str = ""
+    stereo_layout: str = ""
     clip: str = ""
     board: str = ""
     rig: str = ""
@@ -70,7 +74,7 @@ def new_session(root: Path | str, request: Request) -> tuple[Session, tuple[Sour
     """Write SESSION/session.yaml, or add a clip to the one there. Raises InputError naming the camera or option at fault."""
     root = Path(root).resolve()
     old = load_session(root) if (root / "session.yaml").exists() else None
-    sources, streams = _sources(root, request), _live(request)
+    (sources, notes), streams = _sources(root, request), _live(request)
     if not sources and not streams and old is None:
         raise InputError(
             f"{root}: expected sources: --camera NAME=SOURCE or --live NAME=URL for each camera, --tiled FILE or --stereo FILE"
@@ -80,26 +84,34 @@ def new_session(root: Path | str, request: Request) -> tuple[Session, tuple[Sour
     names = tuple(sources) + tuple(name for asked in streams for name in asked.cameras if name not in sources)
     _refuse_strangers(old, names)
     session = _merged(root, old, request, sources, names, keep_live(root, streams, found))
-    lines = tuple(_line(root, session, camera, source, probes[camera]) for camera, source in sources.items())
+    lines = tuple(
+        _line(root, session, camera, source, probes[camera], notes.get(camera, "")) for camera, source in sources.items()
+    )
     lines += tuple(_live_line(session, found[asked.url], name) for asked in streams for name in asked.cameras)
     save_session(session, root)
+    if pictures := {**first_pictures(root, sources), **live_pictures(streams, found)}:
+        write_preview(root, pictures)
     return session, lines
 
 
-def _sources(root: Path, request: Request) -> dict[str, Source]:
+def _sources(root: Path, request: Request) -> tuple[dict[str, Source], dict[str, str]]:
+    """The sources of the new clip by camera, and what to note of some of them."""
     paths = pairs_of_texts(request.cameras, "--camera")
     sources = {name: Source(path=recorded_path(root, path), fps=request.image_fps) for name, path in paths.items()}
-    cut: list[tuple[str, str, tuple[str, ...]]] = []
-    if request.tiled and not is_live(request.tiled):
-        cut.append((request.tiled, request.layout, request.camera_names))
-    if request.stereo and not is_live(request.stereo):
-        cut.append((request.stereo, "2x1", _stereo_names(request)))
-    for path, layout, names in cut:
-        for name, source in _cut(root, path, layout, names).items():
-            if name in sources:
-                raise InputError(f"camera {name} is given twice: by {sources[name].path} and by {path}")
-            sources[name] = source
-    return _with_origins(sources, request.image_origins)
+    notes: dict[str, str] = {}
+    stereo_names = _stereo_names(request)
+    for path, cut, layout, names in (
+        (request.tiled, cut_tiled, request.layout, request.camera_names),
+        (request.stereo, cut_stereo, request.stereo_layout, stereo_names),
+    ):
+        if not path or is_live(path):
+            continue
+        made, note = cut(root, Source(path=recorded_path(root, path)), layout, names)
+        if twice := sorted(set(made) & set(sources)):
+            raise InputError(f"camera {twice[0]} is given twice: by {sources[twice[0]].path} and by {path}")
+        sources.update(made)
+        notes.update(dict.fromkeys(made, note))
+    return _with_origins(sources, request.image_origins), notes
 
 
 def _stereo_names(request: Request) -> tuple[str, ...]:
@@ -109,28 +121,19 @@ def _stereo_names(request: Request) -> tuple[str, ...]:
 def _live(request: Request) -> list[Asked]:
     """The live sources asked for: one camera each, the tiles of a four-way stream, the halves of a stereo stream."""
     asked = [Asked(url, (name,)) for name, url in pairs_of_texts(request.live, "--live").items()]
-    if is_live(request.tiled):
-        count = len(layout_crops((0, 0), request.layout))
-        names = request.camera_names or tuple(f"cam{number + 1}" for number in range(count))
-        _refuse_miscount(request.tiled, request.layout, names, count)
-        asked.append(Asked(request.tiled, names, request.layout))
-    if is_live(request.stereo):
-        asked.append(Asked(request.stereo, _stereo_names(request), "2x1"))
+    for path, layout, names, option in (
+        (request.tiled, request.layout, request.camera_names, "--layout"),
+        (request.stereo, stereo_columns(request.stereo_layout), _stereo_names(request), "--stereo-layout"),
+    ):
+        if not is_live(path):
+            continue
+        if not layout:
+            raise InputError(f"{redacted(path)}: tell with {option} how the cameras stand in this stream")
+        count = len(layout_crops((0, 0), layout))
+        names = names or tuple(f"cam{number + 1}" for number in range(count))
+        refuse_miscount(path, layout, names, count)
+        asked.append(Asked(path, names, layout))
     return asked
-
-
-def _cut(root: Path, path: str, layout: str, names: tuple[str, ...]) -> dict[str, Source]:
-    """The cameras of a tiled file, one crop each."""
-    whole = Source(path=recorded_path(root, path))
-    crops = layout_crops(open_source(root, whole).probe().size_wh, layout, path)
-    names = names or tuple(f"cam{number + 1}" for number in range(len(crops)))
-    _refuse_miscount(path, layout, names, len(crops))
-    return {name: whole.model_copy(update={"crop_px": crop}) for name, crop in zip(names, crops, strict=True)}
-
-
-def _refuse_miscount(path: str, layout: str, names: Sequence[str], tiles: int) -> None:
-    if len(names) != tiles:
-        raise InputError(f"--camera-names: {redacted(path)} cut into {layout} has {tiles} tiles, got {len(names)} names")
 
 
 def _with_origins(sources: dict[str, Source], texts: Sequence[str]) -> dict[str, Source]:
@@ -267,10 +270,10 @@ def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or "session"
 
 
-def _line(root: Path, session: Session, camera: str, source: Source, probe: Probe) -> SourceLine:
-    size_wh, note = size_of(probe, source), ""
+def _line(root: Path, session: Session, camera: str, source: Source, probe: Probe, note: str) -> SourceLine:
+    size_wh = size_of(probe, source)
     if session.calibration.rig and source.image_origin_px is None:
-        note = size_problem(import_rig(root / session.calibration.rig, [camera])[camera], size_wh)
+        note = size_problem(import_rig(root / session.calibration.rig, [camera])[camera], size_wh) or note
     line = SourceLine(camera, source.path, size_wh, probe.frames, round(probe.fps, 3), round(probe.duration_ns / 1e9, 3))
     return replace(line, note=note)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from calibration.board_set import Target, find_views
 from pipeline.live import open_live
+from pipeline.live_sources import decoded
 from pipeline.probe import Image
 from pipeline.session import Live
 from pipeline.sources import crop
@@ -61,9 +62,8 @@ def _look_at_stream(url: str, cameras: Sequence[str], live: Mapping[str, Live], 
         for arrival in stream.packets():
             begin = begin or arrival.arrived_ns
             until, size = arrival.arrived_ns, size + arrival.packet.size
-            if image is None and (arrival.packet.is_keyframe or size > arrival.packet.size):
-                frames = arrival.packet.decode()
-                image = frames[0].to_ndarray(format="rgb24") if frames else None  # type: ignore[union-attr, assignment]
+            if image is None:
+                image = next(iter(decoded(arrival.packet)), None)
             if image is not None and until - begin > LOOK_S * 1e9:
                 break
     assert image is not None

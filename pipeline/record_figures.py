@@ -36,8 +36,8 @@ class CameraFigures:
 
     dropped: frames missing within segments, by the usual interval; jitter_ms: 99th percentile of how far intervals are off the
     usual one; delay_ms: 99th percentile of how long packets were held up on the way; variable_rate: the intervals differ too
-    much for a fixed rate; timed_by: the camera's own times, its even rate (`pipeline.even_rate`), or the arrival alone; clocks: of
-    every segment.
+    much for a fixed rate; timed_by: the camera's own times, its even rate (`pipeline.even_rate`), or the arrival alone; clocks:
+    of every segment.
     """
 
     frames: int

@@ -233,7 +233,7 @@ def main() -> None:
     asked = parser.parse_args()
     chosen = asked.parts or parts
     kinds = [kind for kind in asked.kinds.split(",") if kind != "rtsp" or _has_rtsp_server()]
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder).resolve()
         if "decode" in chosen or "rtsp" in kinds:
             loops = 5 if "rtsp" not in kinds else round((asked.seconds + 30) * FPS / LOOP)
