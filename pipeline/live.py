@@ -16,6 +16,7 @@ import av
 
 from pipeline.credentials import hide, redacted
 from pipeline.errors import InputError, StageError
+from pipeline.genicam import SCHEME, open_genicam
 from pipeline.probe import NS
 from pipeline.stream_parameters import Parameters, continues_picture, parameters_of
 
@@ -64,6 +65,7 @@ _UDP = Kind(
 )
 _UVC_PACKED = Kind("UVC", "video4linux2", {"input_format": "mjpeg"})
 _UVC = Kind("UVC", "video4linux2")
+_GENICAM = Kind("GenICam")
 _KINDS = {"http": (_MJPEG, _HTTP), "https": (_MJPEG, _HTTP), "rtsp": (_RTSP,), "rtsps": (_RTSP,), "udp": (_UDP,)}
 
 
@@ -172,6 +174,10 @@ def open_live(url: str, owner: str) -> Iterator[LiveStream]:
     Raises InputError when the address, the password or the codec is wrong, Unreachable when nobody answers in time.
     """
     hide(url)
+    if url.startswith(SCHEME):
+        with open_genicam(url, owner) as pictures:
+            yield LiveStream(pictures, _GENICAM, f"{owner}: {url}")
+        return
     container, kind = _first_that_opens(url, owner)
     try:
         if not container.streams.video or not container.streams.video[0].codec_context:
