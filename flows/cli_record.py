@@ -7,7 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +31,7 @@ def record(
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.1, help="How long; default: until Ctrl-C.")] = None,
     clip: Annotated[str, typer.Option("--clip", help="Name of the new clip.")] = "",
     board: Annotated[bool, typer.Option("--board", help="The board moves in this clip; it must be in view.")] = False,
+    view: Annotated[bool, typer.Option("--view", help="Show the cameras on a local page meanwhile.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Record whatever the look before finds.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,8 +41,9 @@ def record(
 
         asked = Request(seconds, clip, board, force)
         looks: list[Look] = []
-        with stopping() as stop, drawing_figures() as watch:
-            name, made = record_session(session, asked, stop, watch, lambda found: _tell_looks(found, looks))
+        with stopping() as stop, drawing_figures() as draw, _showing(session, board) if view else _not_showing() as shown:
+            watch = _both(draw, shown.watch)
+            name, made = record_session(session, asked, stop, watch, lambda found: _tell_looks(found, looks), shown.tap)
         answer.values |= {"session": str(session), "clip": name, "folder": str(made.folder), **made.manifest}
         answer.values["looks"] = [asdict(look) for look in looks]
         cameras = made.manifest["cameras"]
@@ -72,6 +75,47 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a local page needs of a recording: every packet, and how it does."""
+
+    tap: Callable[..., None] | None
+    watch: Callable[[Now], None]
+
+
+@contextmanager
+def _not_showing() -> Iterator[Shown]:
+    yield Shown(None, lambda now: None)
+
+
+@contextmanager
+def _showing(session: Path, board: bool) -> Iterator[Shown]:
+    """The page of a recording; with the board its coverage, else people."""
+    from flows.live_page import State, serving_view
+    from pipeline.live_people import PeopleFinder
+    from pipeline.live_view import view_of
+
+    view, state = view_of(session, board), State()
+    finder = None if board else PeopleFinder(view)
+    with serving_view(view, state) as url:
+        say(f"the cameras are shown at {url}")
+        if finder is not None:
+            finder.start()
+        try:
+            yield Shown(view.tap, state.watch)
+        finally:
+            if finder is not None:
+                finder.stop()
+
+
+def _both(one: Callable[[Now], None], other: Callable[[Now], None]) -> Callable[[Now], None]:
+    def watch(now: Now) -> None:
+        one(now)
+        other(now)
+
+    return watch
 
 
 @contextmanager

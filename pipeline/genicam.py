@@ -43,9 +43,10 @@ def open_genicam(url: str, owner: str) -> Iterator[av.container.InputContainer]:
     Raises InputError when `harvesters`, the maker's GenTL producer or the camera is missing.
     """
     with _acquiring(url.removeprefix(SCHEME), owner) as grab:
+        first = grab()
         reading, writing = os.pipe()
         stop = threading.Event()
-        thread = threading.Thread(target=_pack, args=(grab, writing, stop), name=f"grab {owner}", daemon=True)
+        thread = threading.Thread(target=_pack, args=(first, grab, writing, stop), name=f"grab {owner}", daemon=True)
         thread.start()
         try:
             with av.open(f"pipe:{reading}", format="nut", timeout=(2 * FETCH_TIMEOUT_S, FETCH_TIMEOUT_S)) as container:
@@ -56,9 +57,8 @@ def open_genicam(url: str, owner: str) -> Iterator[av.container.InputContainer]:
             thread.join()
 
 
-def _pack(grab: Callable[[], Grabbed], writing: int, stop: threading.Event) -> None:
-    """Encode what is grabbed until told to stop, or until nobody reads any more."""
-    first = grab()
+def _pack(first: Grabbed, grab: Callable[[], Grabbed], writing: int, stop: threading.Event) -> None:
+    """Encode what is grabbed until told to stop, nobody reads any more, or the camera is gone: the stream ends then."""
     try:
         with os.fdopen(writing, "wb", buffering=0) as sink, av.open(sink, "w", format="nut") as out:
             stream = out.add_stream("ffv1", options={"slices": "4"})
@@ -71,7 +71,7 @@ def _pack(grab: Callable[[], Grabbed], writing: int, stop: threading.Event) -> N
                 frame.pts, frame.time_base = grabbed.t_ns // 1000, _TICK
                 out.mux(stream.encode(frame))
                 grabbed = grab()
-    except (OSError, TimeoutError):
+    except Exception:  # those of harvesters are not known without it
         return
 
 

@@ -22,7 +22,7 @@ from pipeline.credentials import redacted
 from pipeline.errors import InputError, StageError
 from pipeline.probe import NS
 from pipeline.record_camera import CameraRecorder, Tap
-from pipeline.record_figures import camera_figures, missing, skew_ms, times_of
+from pipeline.record_figures import camera_figures, dropped_of, skew_ms, times_of
 from pipeline.segment import read_journal
 
 MANIFEST = "recording.json"
@@ -185,7 +185,7 @@ def _camera_now(thread: CameraRecorder, window: np.ndarray[Any, Any], since_s: f
         state=state,
         fps=round(NS / usual_ns, 2) if usual_ns and state == "recording" else 0.0,
         frames=thread.frames,
-        dropped=missing(intervals, usual_ns),
+        dropped=dropped_of(window[:, 0], window[:, 1]),
         jitter_ms=round(float(np.percentile(np.abs(intervals - usual_ns), 99)) / 1e6, 2) if len(intervals) else 0.0,
         mbit_s=round(thread.bytes * 8e-6 / max(since_s, TICK_S), 2),
         reconnects=max(0, thread.connections - 1),

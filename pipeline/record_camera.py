@@ -27,7 +27,8 @@ WINDOW = 300
 # Events of one kind and camera that are told one by one; a bad line may bring one with every frame.
 MAX_EVENTS = 50
 
-Tap = Callable[[LiveStream, Arrival], None]
+# Sees every packet of a stream (its name) before it is written.
+Tap = Callable[[str, LiveStream, Arrival], None]
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,9 @@ class CameraRecorder(threading.Thread):
         for arrival in live.packets():
             if self._stop_asked.is_set():
                 return
-            self._take(live, arrival)
             if self._tap is not None:
-                self._tap(live, arrival)
+                self._tap(self.camera, live, arrival)
+            self._take(live, arrival)
 
     def _take(self, live: LiveStream, arrival: Arrival) -> None:
         """Write one packet, into a new segment where one is due; what cannot be shown without an earlier one is left out."""

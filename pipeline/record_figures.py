@@ -34,10 +34,10 @@ class Gap:
 class CameraFigures:
     """One camera of a recording.
 
-    dropped: frames missing within segments, by the usual interval; jitter_ms: 99th percentile of how far intervals are off the
-    usual one; delay_ms: 99th percentile of how long packets were held up on the way; variable_rate: the intervals differ too
-    much for a fixed rate; timed_by: the camera's own times, its even rate (`pipeline.even_rate`), or the arrival alone; clocks:
-    of every segment.
+    dropped: frames missing within segments, by the usual interval (0 where only the arrival is known); jitter_ms: 99th
+    percentile of how far intervals are off the usual one; delay_ms: 99th percentile of how long packets were held up on the way;
+    variable_rate: the intervals differ too much for a fixed rate; timed_by: the camera's own times, its even rate
+    (`pipeline.even_rate`), or the arrival alone; clocks: of every segment.
     """
 
     frames: int
@@ -55,23 +55,16 @@ def times_of(rows: Rows) -> tuple[Ns, tuple[StreamClock, ...]]:
     """Every frame's time on the recorder's clock, (N,) int64 ns in the order of the journal, and the clock of each segment."""
     times = np.zeros(len(rows.segment), np.int64)
     clocks = []
-    for segment in np.unique(rows.segment):
-        of = rows.segment == segment
+    for of in _segments(rows):
         pts, arrived = rows.pts_ns[of], rows.arrived_ns[of]
         clocks.append(fit_clock(pts, arrived))
-        counted = evened(arrived) if is_untimed(rows, of) else None
+        counted = evened(arrived) if _untimed(pts, arrived) else None
         times[of] = clocks[-1].times_ns(pts) if counted is None else counted
     return times, tuple(clocks)
 
 
-def is_untimed(rows: Rows, of: NDArray[np.bool_]) -> bool:
-    """Whether frames of a segment carry no times of their own: their arrival was taken."""
-    return bool(np.ptp(rows.arrived_ns[of] - rows.pts_ns[of]) == 0)
-
-
 def _timed_by(rows: Rows) -> str:
-    segments = [rows.segment == segment for segment in np.unique(rows.segment)]
-    untimed = [of for of in segments if is_untimed(rows, of)]
+    untimed = [of for of in _segments(rows) if _untimed(rows.pts_ns[of], rows.arrived_ns[of])]
     if not untimed:
         return "camera"
     return "even rate" if all(evened(rows.arrived_ns[of]) is not None for of in untimed) else "arrival"
@@ -86,7 +79,7 @@ def camera_figures(rows: Rows) -> CameraFigures:
     return CameraFigures(
         frames=len(times),
         fps=round(NS / usual_ns, 3) if usual_ns else 0.0,
-        dropped=missing(intervals, usual_ns),
+        dropped=sum(dropped_of(rows.pts_ns[of], rows.arrived_ns[of]) for of in _segments(rows)),
         jitter_ms=_p99_ms(off_ns),
         delay_ms=_p99_ms(held_ns),
         variable_rate=bool(len(intervals) and (off_ns > usual_ns / 5).mean() > _VARIABLE_SHARE),
@@ -96,10 +89,27 @@ def camera_figures(rows: Rows) -> CameraFigures:
     )
 
 
-def missing(intervals_ns: NDArray[np.int64], usual_ns: float) -> int:
-    """Frames that are missing between others: intervals of about n usual ones lack n - 1."""
-    late = intervals_ns[intervals_ns > _LATE * usual_ns] if usual_ns else intervals_ns[:0]
-    return int((np.round(late / usual_ns) - 1).sum()) if len(late) else 0
+def dropped_of(pts_ns: Ns, arrived_ns: Ns) -> int:
+    """Frames missing between those of one connection, (N,) int64 ns each: intervals of about n usual ones lack n - 1.
+
+    Frames without times are numbered by their even rate; where they have none, a late one says nothing.
+    """
+    times = evened(arrived_ns) if _untimed(pts_ns, arrived_ns) else pts_ns
+    if times is None or len(times) < 2:
+        return 0
+    intervals: Ns = np.diff(np.sort(times)).astype(np.int64)
+    usual_ns = float(np.median(intervals))
+    late = intervals[intervals > _LATE * usual_ns]
+    return int((np.round(late / max(usual_ns, 1.0)) - 1).sum())
+
+
+def _segments(rows: Rows) -> list[NDArray[np.bool_]]:
+    return [rows.segment == segment for segment in np.unique(rows.segment)]
+
+
+def _untimed(pts_ns: Ns, arrived_ns: Ns) -> bool:
+    """Whether frames carry no times of their own: their arrival was taken."""
+    return len(pts_ns) > 0 and bool(np.ptp(arrived_ns - pts_ns) == 0)
 
 
 def skew_ms(times_ns: Mapping[str, Sequence[int]]) -> dict[str, float]:
@@ -120,7 +130,7 @@ def skew_ms(times_ns: Mapping[str, Sequence[int]]) -> dict[str, float]:
 
 def _intervals(rows: Rows) -> tuple[NDArray[np.int64], float]:
     """Intervals between the frames within segments, in the order shown, and the median one."""
-    parts = [np.diff(np.sort(rows.pts_ns[rows.segment == segment])) for segment in np.unique(rows.segment)]
+    parts = [np.diff(np.sort(rows.pts_ns[of])).astype(np.int64) for of in _segments(rows)]
     intervals = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     return intervals, float(np.median(intervals)) if len(intervals) else 0.0
 

@@ -8,7 +8,6 @@ Debian's GStreamer server is installed (see `rtsp_server.py`).
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import signal
 import socket
@@ -25,6 +24,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import psutil
 
 from pipeline.record import Recording, record
 from pipeline.record_figures import times_of
@@ -87,20 +87,20 @@ def serving(kind: str, seconds: float, film: Path) -> Iterator[Server]:
 def streams(kinds: list[str], seconds: float, scratch: Path) -> None:
     """Frames lost, CPU of this process, skew of frame k over the cameras."""
     print(f"{CAMERAS} streams of {SIZE_WH[0]}x{SIZE_WH[1]} at {FPS} fps for {seconds:g} s")
-    print(f"{'':12} {'frames':>7} {'lost':>5} {'CPU cores':>10} {'p99 skew ms':>12} {'max':>7} {'MB/s':>6} {'peak MB':>8}")
+    print(f"{'':12} {'frames':>7} {'lost':>5} {'CPU cores':>10} {'p99 skew ms':>12} {'max':>7} {'MB/s':>6} {'grown MB':>8}")
     for kind in kinds:
         with serving(kind, seconds + 20, scratch / "film.mp4") as server:
-            begin, cpu = time.monotonic(), time.process_time()
+            begin, cpu, before = time.monotonic(), time.process_time(), psutil.Process().memory_info().rss
             made = record(scratch / f"streams-{kind}", server.urls, seconds, threading.Event())
             cores = (time.process_time() - cpu) / (time.monotonic() - begin)
+            grown = (psutil.Process().memory_info().rss - before) / 1e6
         frames = {camera: sent_numbers(made, camera, kind) for camera in server.urls}
         lost = sum(int(numbers[-1] - numbers[0]) + 1 - len(numbers) for numbers, _ in frames.values())
         spreads_ms = skew(list(frames.values()))
         size = sum(figures["bytes"] for figures in made.manifest["cameras"].values()) / seconds / 1e6
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         count = sum(len(numbers) for numbers, _ in frames.values())
         worst = f"{np.percentile(spreads_ms, 99):12.3f} {spreads_ms.max():7.3f}"
-        print(f"{kind:12} {count:7d} {lost:5d} {cores:10.3f} {worst} {size:6.1f} {peak:8.0f}", flush=True)
+        print(f"{kind:12} {count:7d} {lost:5d} {cores:10.3f} {worst} {size:6.1f} {grown:8.0f}", flush=True)
         shutil.rmtree(made.folder)
     print(f"{'bar':12} {'':7} {LOST_BAR:5d} {CPU_BAR:10.3f} {SKEW_BAR_MS:12.3f}")
 
@@ -216,7 +216,7 @@ def _write_lossless(path: Path, images: list[np.ndarray], codec: str, options: d
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=FPS, options=options)
         stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "gbrp"
+        stream.pix_fmt = "rgb24" if codec == "libx264rgb" else "bgr0"
         for image in images:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode())
