@@ -35,7 +35,7 @@ class CameraFigures:
     """One camera of a recording.
 
     dropped: frames missing within segments, by the usual interval (0 where only the arrival is known); jitter_ms: 99th
-    percentile of how far intervals are off the usual one; delay_ms: 99th percentile of how long packets were held up on the way;
+    percentile of how far intervals are off the usual one; delay_ms: 99th percentile of how long packets were held up;
     variable_rate: the intervals differ too much for a fixed rate; timed_by: the camera's own times, its even rate
     (`pipeline.even_rate`), or the arrival alone; clocks: of every segment.
     """
