@@ -26,6 +26,7 @@ from pipeline.record_figures import camera_figures, dropped_of, skew_ms, times_o
 from pipeline.segment import read_journal
 
 MANIFEST = "recording.json"
+_ROOM, _ROOM_BYTES = ".room", 1 << 19
 # A camera that starts up, or sends its next keyframe late, gets so long for its first frame.
 START_TIMEOUT_S = 20.0
 TICK_S = 0.5
@@ -88,6 +89,8 @@ def record(
     started, epoch_ns, halt = datetime.now(UTC), time.monotonic_ns(), threading.Event()
     try:
         threads = [CameraRecorder(camera, url, folder / camera, epoch_ns, halt, tap) for camera, url in urls.items()]
+        # Room for the manifest, which has to tell of a disk that is full.
+        (folder / _ROOM).write_bytes(bytes(_ROOM_BYTES))
     except OSError as error:
         remove(folder)
         raise disk_error(error, folder) from error
@@ -105,6 +108,7 @@ def record(
     finally:
         _halt(threads, halt)
     manifest = {"version": 1, "started": started.isoformat(), "ended": ended, **_manifest(threads, urls)}
+    (folder / _ROOM).unlink()
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1))
     return Recording(folder, manifest)
 

@@ -27,7 +27,7 @@ from pipeline.session import Clip, Session, Source, save_session
 from pipeline.sources import open_source
 from pipeline.store import Ref, Store
 from tests.pipeline.footage import number_of
-from tests.pipeline.streams import free_ports, jpeg_frames, numbered, send_udp, sending, serving, ts_frames
+from tests.pipeline.streams import free_ports, jpeg_frames, moving, numbered, send_udp, sending, serving, ts_frames
 
 
 def _record(folder: Path, urls: dict[str, str], seconds: float) -> Recording:
@@ -267,3 +267,22 @@ def test_times_that_repeat_are_named_and_no_frame_is_left_out(tmp_path: Path) ->
     expected = list(RecordingReader(made.folder / "cam1").shots(range(9)))
     assert [number_of(a.image) for a in shots] == [number_of(b.image) for b in expected]
     assert shots[8].t_ns - shots[7].t_ns == pytest.approx(1e6, rel=1e-3)
+
+
+def test_a_disk_that_is_full_in_the_end_is_told_in_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True).returncode:
+        pytest.skip("a small disk cannot be made here: mount -t tmpfs was refused")
+    monkeypatch.setattr("pipeline.record.RESERVE_BYTES", -(1 << 40))  # as if others filled it all at once
+    try:
+        with serving({"cam1": jpeg_frames(moving(10, (320, 240)))}) as server:
+            manifest = _record(small / "a", {"cam1": f"http://127.0.0.1:{server.port}/cam1"}, 30.0).manifest
+        assert manifest["ended"] == "no camera could be recorded any more"
+        assert "the disk is full" in manifest["cameras"]["cam1"]["failure"]
+        assert json.loads((small / "a" / "recording.json").read_text()) == json.loads(json.dumps(manifest))
+        probe = RecordingReader(small / "a" / "cam1").check(lambda n: None)
+        assert probe.problem == ""
+        assert probe.frames >= manifest["cameras"]["cam1"]["frames"] - 60
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
