@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipeline.record import Now
 
 # Of the manifest's figures, what a person reads first.
-_SHOWN = ("frames", "fps", "dropped", "jitter_ms", "delay_ms", "reconnects", "failure")
+_SHOWN = ("frames", "fps", "dropped", "jitter_ms", "delay_ms", "timed_by", "reconnects", "failure")
 
 
 def record(
@@ -51,6 +51,8 @@ def record(
         for event in made.manifest["events"]:
             if event["kind"] != "connected":
                 answer.show(f"{event['t_ns'] / 1e9:.3f} s, {event['camera']}: {event['kind']}: {event['detail']}")
+        for each in (name for name, figures in cameras.items() if figures["variable_rate"]):
+            answer.show(f"{each}: films at a variable rate; its frames are matched by their times")
         skew = made.manifest["skew_ms"]
         told = f"; frames of an instant lie {skew['p99']:g} ms apart (99 %)" if skew else ""
         answer.show(f"{made.folder}: ended {made.manifest['ended']}{told}; next: posemill run {session}")
