@@ -1,7 +1,7 @@
 """Passwords of cameras: kept beside session.yaml in a file that only its owner reads, and taken out of every text.
 
 `redacted` is the one place that does it. Texts of ffmpeg pass through it as well: in errors by `pipeline.live`, in log lines by
-the filter that `hide` sets on PyAV's logger.
+the way that `hide` has PyAV's log records made.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import yaml
@@ -31,16 +32,8 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _MIN_LETTERS = 3
 
 
-class _Filter(logging.Filter):
-    """Takes what was hidden out of the log lines of ffmpeg."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redacted(record.getMessage()), ()
-        return True
-
-
 _secrets: dict[str, re.Pattern[str]] = {}
-_filter = _Filter()
+_plain_record = logging.getLogRecordFactory()
 
 
 def redacted(text: str) -> str:
@@ -60,10 +53,15 @@ def hide(url: str) -> None:
     found = [match[2] for pattern in (_USER, _QUERY) for match in pattern.finditer(url)]
     for secret in {form for typed in found for form in (typed, unquote(typed)) if len(form) >= _MIN_LETTERS}:
         _secrets[secret] = re.compile("".join(map(_any_spelling, secret)))
-    for name in ("libav", *(name for name in logging.root.manager.loggerDict if name.startswith("libav."))):
-        logger = logging.getLogger(name)
-        if _filter not in logger.filters:
-            logger.addFilter(_filter)
+    logging.setLogRecordFactory(_record)
+
+
+def _record(*given: Any, **named: Any) -> logging.LogRecord:
+    """A log record as ever, but those of ffmpeg (loggers libav.*, made as it goes) without what was hidden."""
+    record = _plain_record(*given, **named)
+    if record.name.split(".")[0] == "libav":
+        record.msg, record.args = redacted(record.getMessage()), ()
+    return record
 
 
 def _any_spelling(letter: str) -> str:

@@ -94,7 +94,7 @@ class LiveStream:
         """Packets with video data as they arrive, a picture each. Raises Unreachable when none comes for READ_TIMEOUT_S, or the
         sender ends."""
         arrivals = self._arrivals()
-        if self.kind.name == _UDP.name:
+        if self._container.format.name == "mpegts":
             return _by_whole_frames(arrivals)
         return _whole_pictures(self.codec, arrivals) if self.kind.split else arrivals
 

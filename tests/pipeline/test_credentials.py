@@ -80,6 +80,9 @@ def test_a_password_may_come_from_the_environment(tmp_path: Path, monkeypatch: p
 def test_neither_errors_nor_ffmpegs_log_lines_show_a_password(caplog: pytest.LogCaptureFixture) -> None:
     av.logging.set_level(av.logging.DEBUG)
     try:
+        hide("rtsp://bob:another+one@cam.lan/x")
+        with caplog.at_level(logging.DEBUG):
+            av.logging.log(av.logging.ERROR, "rtsp of a new name", "method SETUP failed: rtsp://bob:another%2Bone@cam.lan/x")
         with (
             caplog.at_level(logging.DEBUG),
             pytest.raises(Exception, match="refused") as caught,
@@ -91,4 +94,6 @@ def test_neither_errors_nor_ffmpegs_log_lines_show_a_password(caplog: pytest.Log
     chain = [caught.value, caught.value.__cause__, None if caught.value.__suppress_context__ else caught.value.__context__]
     for text in (*map(str, chain), caplog.text):
         assert "s3cret" not in text
+        assert "another" not in text
     assert "127.0.0.1" in caplog.text  # ffmpeg did say something
+    assert "method SETUP failed: rtsp://bob:***@cam.lan/x" in caplog.text
