@@ -5,6 +5,7 @@ A stream gives its packets as they were sent, each with the camera's own time an
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ _US = 1_000_000
 PES_LIMIT = 200 * 1024
 # What a camera may need to send until its first keyframe has passed.
 _ANALYSE_US = 5 * _US
-REFUSED = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError, PermissionError)
+REFUSED = (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError)
 
 
 class Unreachable(StageError):
@@ -222,7 +223,8 @@ def _open(url: str, kind: Kind) -> av.container.InputContainer:
 def _refusal(url: str, kind: Kind, owner: str, error: av.FFmpegError) -> Exception:
     """The error a user should see. The cause is left out: its text holds the address as it was given."""
     where = f"{owner}: {redacted(url)} ({kind.name})"
-    if isinstance(error, REFUSED):
+    # EPERM is -1, which libavformat gives for whatever has no code of its own.
+    if isinstance(error, REFUSED) or error.errno == errno.EACCES:
         return InputError(f"{where}: refused ({_words(error)}); check user and password: posemill new SESSION --live NAME=URL")
     if isinstance(error, av.error.InvalidDataError | av.error.DecoderNotFoundError):
         return InputError(f"{where}: what it sends is no video that can be read ({_words(error)})")

@@ -114,7 +114,7 @@ def sent_numbers(made: Recording, camera: str, kind: str) -> tuple[np.ndarray, n
         return _numbers_by_content(made.folder / camera / "000.mkv", times), times
     if kind == "udp":
         return np.round(rows.pts_ns * FPS / 1e9).astype(np.int64), times
-    # A client's RTP times count from when it joined, so frames are told by the recorder's clock, in phase with the first camera.
+    # A client's RTP times count from when it joined: frames are told by the recorder's clock, in phase with the first camera.
     first = times_of(read_journal(made.folder / "cam1"))[0][0]
     return np.round((times - first) * FPS / 1e9).astype(np.int64), times
 
