@@ -3,10 +3,11 @@ import threading
 import time
 from collections.abc import Iterator
 
+import av
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.live import Arrival, Unreachable, kinds_of, open_live
+from pipeline.live import Arrival, Unreachable, _refusal, kinds_of, open_live
 from pipeline.probe import NS
 from tests.pipeline.streams import free_ports, jpeg_frames, numbered, sending, serving, ts_frames
 
@@ -82,3 +83,12 @@ def test_unknown_addresses_are_refused_with_what_is_known() -> None:
         kinds_of("ftp://bob:secret@x")
     with pytest.raises(InputError, match=r"/dev/video99 \(UVC\): not there"):
         open_live("/dev/video99", "camera cam1").__enter__()
+
+
+def test_a_failure_without_a_reason_is_worth_another_try_and_a_locked_device_is_not() -> None:
+    [kind] = kinds_of("rtsp://x")
+    for number, expected in ((1, Unreachable), (13, InputError)):
+        error = av.error.PermissionError(number, "not permitted", "rtsp://bob:s3cret@x")
+        told = _refusal("rtsp://bob:s3cret@x", kind, "camera cam1", error)
+        assert isinstance(told, expected)
+        assert "s3cret" not in str(told)
