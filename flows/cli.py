@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_release, cli_run, cli_session, cli_sync
+from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_record, cli_release, cli_run, cli_session, cli_sync
 
 app = typer.Typer(
     name="posemill",
@@ -30,6 +30,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_session.simulate,
     cli_session.new,
     cli_session.board,
+    cli_record.record,
     cli_sync.sync,
     cli_run.run,
     cli_run.status,

@@ -20,7 +20,12 @@ from flows.terminal import (
     say_step,
 )
 
-LayoutOption = Annotated[str, typer.Option("--layout", metavar="COLUMNSxROWS", help="Tiles of --tiled: 2x2, 4x1 or 1x4.")]
+LayoutOption = Annotated[
+    str, typer.Option("--layout", metavar="COLUMNSxROWS", help="Tiles of --tiled: 2x2, 4x1 or 1x4; default: by its seams.")
+]
+StereoLayoutOption = Annotated[
+    str, typer.Option("--stereo-layout", metavar="HOW", help="side-by-side or top-bottom; default: by its seam.")
+]
 CamerasOption = Annotated[Texts, typer.Option("--camera", metavar="NAME=SOURCE", help="Video or image folder; repeatable.")]
 
 
@@ -72,10 +77,12 @@ def simulate(
 def new(
     session: SessionArgument,
     camera: CamerasOption = [],  # noqa: B006
-    tiled: Annotated[str, typer.Option("--tiled", metavar="FILE", help="Four-way file that shows the cameras as tiles.")] = "",
-    layout: LayoutOption = "2x2",
+    live: Annotated[Texts, typer.Option("--live", metavar="NAME=URL", help="To be recorded; repeatable.")] = [],  # noqa: B006
+    tiled: Annotated[str, typer.Option("--tiled", metavar="FILE", help="Four-way file or URL: the cameras as tiles.")] = "",
+    layout: LayoutOption = "",
     camera_names: Annotated[str, typer.Option("--camera-names", metavar="A,B,...", help="Names of the tiles.")] = "",
-    stereo: Annotated[str, typer.Option("--stereo", metavar="FILE", help="Side-by-side stereo file: left and right.")] = "",
+    stereo: Annotated[str, typer.Option("--stereo", metavar="FILE", help="Stereo file or URL: left and right.")] = "",
+    stereo_layout: StereoLayoutOption = "",
     clip: Annotated[str, typer.Option("--clip", help="Name of the clip.")] = "",
     board: Annotated[str, typer.Option("--board", metavar="SPEC", help="e.g. charuco:5x7:0.04:0.03:DICT_4X4_50")] = "",
     board_clip: Annotated[bool, typer.Option("--board-clip", help="The board moves in this clip.")] = False,
@@ -95,10 +102,12 @@ def new(
 
         request = Request(
             cameras=tuple(camera),
+            live=tuple(live),
             tiled=tiled,
             layout=layout,
             camera_names=tuple(name for name in camera_names.split(",") if name),
             stereo=stereo,
+            stereo_layout=stereo_layout,
             clip=clip,
             board=board,
             rig=rig,
@@ -114,7 +123,8 @@ def new(
         made, lines = new_session(session, request)
         sources = [asdict(line) for line in lines]
         answer.values |= {"session": str(session), "clips": [each.name for each in made.clips], "sources": sources}
-        answer.show(rows_table(sources), f"{session / 'session.yaml'} is written; next: posemill run {session}")
+        following = "record" if made.live and not made.clips else "run"
+        answer.show(rows_table(sources), f"{session / 'session.yaml'} is written; next: posemill {following} {session}")
 
 
 def board(

@@ -60,7 +60,8 @@ def make_demo_session(root: Path, studio: StudioConfig = DEMO_STUDIO) -> bool:
 
 def _request(root: Path, clip: str, **more: Any) -> Request:
     folder = root / "raw" / clip
-    return Request(tiled=str(folder / "fourway.mp4"), stereo=str(folder / "stereo.mp4"), clip=clip, **more)
+    tiled, stereo = str(folder / "fourway.mp4"), str(folder / "stereo.mp4")
+    return Request(tiled=tiled, layout="2x2", stereo=stereo, stereo_layout="side-by-side", clip=clip, **more)
 
 
 def compare_cameras(truth: Path, made: Made) -> list[dict[str, Any]]:

@@ -39,13 +39,21 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
     if done := slot.done():
         return done
     probes = _check_sources(store.root, clip)
-    compare(probes, config, f"clip {clip.name}")
+    _compare_rates(probes, config, f"clip {clip.name}")
+    if clip.clock is None and not all(probe.starts_ns for probe in probes.values()):  # nobody knows when they began
+        _compare_lengths(probes, config, f"clip {clip.name}")
     times, clock = session_times(clip, probes, config)
     instants = synchronise(times, round(config.max_spread_ms * 1e6))
     sizes = {camera: size_of(probe, clip.sources[camera]) for camera, probe in probes.items()}
     rows = list(_rows(instants, times, sizes))
     told = _summary(clip, instants, probes, sizes) | {"clock": clock}
     return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), told)
+
+
+def clip_times(probes: Mapping[str, Probe]) -> dict[str, tuple[int, ...]]:
+    """Every camera's frame times on the clip's clock, ns: 0 is the first frame of the camera that began first."""
+    first = min((probe.starts_ns for probe in probes.values()), default=0)
+    return {camera: tuple(t + probe.starts_ns - first for t in probe.t_ns) for camera, probe in probes.items()}
 
 
 def fingerprint(root: Path, source: Source, owner: str) -> str:
@@ -81,10 +89,11 @@ def session_times(
     if config.match == "number":
         longest = max(probes.values(), key=lambda probe: probe.frames).t_ns
         return {camera: longest[: probe.frames] for camera, probe in probes.items()}, {"method": "frames of one number"}
-    own = {camera: probe.t_ns for camera, probe in probes.items()}
-    if clip.clock is None:
-        return own, {"method": "the files' own times"}
-    return {camera: clip.clock.session_ns(camera, t_ns) for camera, t_ns in own.items()}, clip.clock.model_dump(mode="json")
+    if clip.clock is not None:
+        measured = {camera: clip.clock.session_ns(camera, probe.t_ns) for camera, probe in probes.items()}
+        return measured, clip.clock.model_dump(mode="json")
+    method = "recorded together" if all(probe.starts_ns for probe in probes.values()) else "the files' own times"
+    return clip_times(probes), {"method": method}
 
 
 def _check_sources(root: Path, clip: Clip) -> dict[str, Probe]:
@@ -118,26 +127,31 @@ def _check_crop(probe: Probe, source: Source, owner: str) -> None:
             )
 
 
-def compare(probes: Mapping[str, Probe], config: IngestConfig, owner: str) -> None:
-    """Refuse cameras whose lengths or rates differ by more than the config allows: InputError with a table of all of them."""
-    durations = [probe.duration_ns / NS for probe in probes.values()]
-    rates = [probe.fps for probe in probes.values()]
-    longer, faster = _share(durations), _share(rates)
-    table = "\n".join(
+def _compare_rates(probes: Mapping[str, Probe], config: IngestConfig, owner: str) -> None:
+    faster = _share([probe.fps for probe in probes.values()])
+    if faster > config.max_rate_difference:
+        raise InputError(
+            f"{owner}: the cameras' frame rates differ by {faster:.1%} (allowed {config.max_rate_difference:.1%}):\n"
+            f"{_table(probes)}\nRe-export them at one rate, or accept matching by nearest time: "
+            f"--set ingest.max_rate_difference={_up(faster)}"
+        )
+
+
+def _compare_lengths(probes: Mapping[str, Probe], config: IngestConfig, owner: str) -> None:
+    longer = _share([probe.duration_ns / NS for probe in probes.values()])
+    if longer > config.max_length_difference:
+        raise InputError(
+            f"{owner}: the cameras' lengths differ by {longer:.1%} (allowed {config.max_length_difference:.1%}):\n"
+            f"{_table(probes)}\nFind out when each began (posemill sync), cut them to the same part, or use what they share "
+            f"from their first frames on: --set ingest.max_length_difference={_up(longer)}"
+        )
+
+
+def _table(probes: Mapping[str, Probe]) -> str:
+    return "\n".join(
         f"  {camera:<12} {probe.frames:>7} frames  {probe.fps:>7.3f} fps  {probe.duration_ns / NS:>9.3f} s"
         for camera, probe in probes.items()
     )
-    if faster > config.max_rate_difference:
-        raise InputError(
-            f"{owner}: the cameras' frame rates differ by {faster:.1%} (allowed {config.max_rate_difference:.1%}):\n{table}\n"
-            f"Re-export them at one rate, or accept matching by nearest time: --set ingest.max_rate_difference={_up(faster)}"
-        )
-    if longer > config.max_length_difference:
-        raise InputError(
-            f"{owner}: the cameras' lengths differ by {longer:.1%} (allowed {config.max_length_difference:.1%}):\n{table}\n"
-            "Cut them to the same part, or use what they share from their first frames on: "
-            f"--set ingest.max_length_difference={_up(longer)}"
-        )
 
 
 def _share(values: Sequence[float]) -> float:

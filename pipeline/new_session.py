@@ -6,16 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
 from calibration.board_set import parse_target
+from pipeline.credentials import redacted
 from pipeline.errors import InputError
+from pipeline.live_sources import Asked, Found, is_live, keep_live, live_pictures, look
+from pipeline.option_texts import pairs_of_texts, paths_of_texts, readouts_of_texts, recorded_path
+from pipeline.preview import first_pictures, write_preview
 from pipeline.probe import Probe
 from pipeline.rigs import fit, import_rig, size_problem
-from pipeline.session import NAME_PATTERN, CalibrationInputs, Clip, Session, Source, load_session, save_session
+from pipeline.session import CalibrationInputs, Clip, Live, Session, Source, load_session, save_session
 from pipeline.sources import by_file, layout_crops, list_images, open_source, size_of
+from pipeline.tiles import cut_stereo, cut_tiled, refuse_miscount, stereo_columns
 
 STEREO_NAMES = ("left", "right")
 
@@ -24,18 +28,22 @@ STEREO_NAMES = ("left", "right")
 class Request:
     """What `posemill new` was asked for. NAME=VALUE texts are taken as typed.
 
-    cameras: NAME=SOURCE; tiled: a file cut by `layout` (COLUMNSxROWS) into `camera_names` (default cam1, cam2, ...); stereo: a
-    side-by-side file cut into left and right; clip: name of the clip ("": clip1, clip2, ...); intrinsics, detections:
+    cameras: NAME=SOURCE; live: NAME=URL, to be recorded; tiled: a file or live URL cut by `layout` (COLUMNSxROWS, "":
+    by its seams) into `camera_names` (default cam1, cam2, ...); stereo: a file or live URL cut into left and right by
+    `stereo_layout` (side-by-side, top-bottom, "": by its seam); clip: name of the
+    clip ("": clip1, clip2, ...); intrinsics, detections:
     NAME=PATH; image_origins: NAME=X,Y; image_fits: NAME=contain or stretch, against the size in the rig; stereo_pairs:
     LEFT,RIGHT; board_clip: the board moves in this clip; image_fps: rate of image folders; readouts: NAME=MS or NAME=solve of
     cameras with a rolling shutter.
     """
 
     cameras: tuple[str, ...] = ()
+    live: tuple[str, ...] = ()
     tiled: str = ""
-    layout: str = "2x2"
+    layout: str = ""
     camera_names: tuple[str, ...] = ()
     stereo: str = ""
+    stereo_layout: str = ""
     clip: str = ""
     board: str = ""
     rig: str = ""
@@ -66,55 +74,66 @@ def new_session(root: Path | str, request: Request) -> tuple[Session, tuple[Sour
     """Write SESSION/session.yaml, or add a clip to the one there. Raises InputError naming the camera or option at fault."""
     root = Path(root).resolve()
     old = load_session(root) if (root / "session.yaml").exists() else None
-    sources = _sources(root, request)
-    if not sources and old is None:
-        raise InputError(f"{root}: expected sources; give --camera NAME=SOURCE for each camera, --tiled FILE or --stereo FILE")
-    probes = _probe(root, sources)
+    (sources, notes), streams = _sources(root, request), _live(request)
+    if not sources and not streams and old is None:
+        raise InputError(
+            f"{root}: expected sources: --camera NAME=SOURCE or --live NAME=URL for each camera, --tiled FILE or --stereo FILE"
+        )
+    probes, found = _probe(root, sources), look(streams)
     sources = _with_fits(root, old, request, sources, probes)
-    session = _merged(root, old, request, sources, probes)
-    lines = tuple(_line(root, session, camera, source, probes[camera]) for camera, source in sources.items())
+    names = tuple(sources) + tuple(name for asked in streams for name in asked.cameras if name not in sources)
+    _refuse_strangers(old, names)
+    session = _merged(root, old, request, sources, names, keep_live(root, streams, found))
+    lines = tuple(
+        _line(root, session, camera, source, probes[camera], notes.get(camera, "")) for camera, source in sources.items()
+    )
+    lines += tuple(_live_line(session, found[asked.url], name) for asked in streams for name in asked.cameras)
     save_session(session, root)
+    if pictures := {**first_pictures(root, sources), **live_pictures(streams, found)}:
+        write_preview(root, pictures)
     return session, lines
 
 
-def pairs_of_texts(texts: Sequence[str], option: str) -> dict[str, str]:
-    """NAME=VALUE texts as a dict. Raises InputError showing the text."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not value or not re.match(NAME_PATTERN, name):
-            raise InputError(f"{option}: expected NAME=VALUE, got {text!r}")
-        if name in found:
-            raise InputError(f"{option}: {name} is given twice: {found[name]} and {value}")
-        found[name] = value
-    return found
-
-
-def _sources(root: Path, request: Request) -> dict[str, Source]:
+def _sources(root: Path, request: Request) -> tuple[dict[str, Source], dict[str, str]]:
+    """The sources of the new clip by camera, and what to note of some of them."""
     paths = pairs_of_texts(request.cameras, "--camera")
-    sources = {name: Source(path=_recorded(root, path), fps=request.image_fps) for name, path in paths.items()}
-    cut: list[tuple[str, str, tuple[str, ...]]] = []
-    if request.tiled:
-        cut.append((request.tiled, request.layout, request.camera_names))
-    if request.stereo:
-        names = STEREO_NAMES if request.tiled else request.camera_names or STEREO_NAMES
-        cut.append((request.stereo, "2x1", names))
-    for path, layout, names in cut:
-        for name, source in _cut(root, path, layout, names).items():
-            if name in sources:
-                raise InputError(f"camera {name} is given twice: by {sources[name].path} and by {path}")
-            sources[name] = source
-    return _with_origins(sources, request.image_origins)
+    sources = {name: Source(path=recorded_path(root, path), fps=request.image_fps) for name, path in paths.items()}
+    notes: dict[str, str] = {}
+    stereo_names = _stereo_names(request)
+    for path, cut, layout, names in (
+        (request.tiled, cut_tiled, request.layout, request.camera_names),
+        (request.stereo, cut_stereo, request.stereo_layout, stereo_names),
+    ):
+        if not path or is_live(path):
+            continue
+        made, note = cut(root, Source(path=recorded_path(root, path)), layout, names)
+        if twice := sorted(set(made) & set(sources)):
+            raise InputError(f"camera {twice[0]} is given twice: by {sources[twice[0]].path} and by {path}")
+        sources.update(made)
+        notes.update(dict.fromkeys(made, note))
+    return _with_origins(sources, request.image_origins), notes
 
 
-def _cut(root: Path, path: str, layout: str, names: tuple[str, ...]) -> dict[str, Source]:
-    """The cameras of a tiled file, one crop each."""
-    whole = Source(path=_recorded(root, path))
-    crops = layout_crops(open_source(root, whole).probe().size_wh, layout, path)
-    names = names or tuple(f"cam{number + 1}" for number in range(len(crops)))
-    if len(names) != len(crops):
-        raise InputError(f"--camera-names: {path} cut into {layout} has {len(crops)} tiles, got {len(names)} names")
-    return {name: whole.model_copy(update={"crop_px": crop}) for name, crop in zip(names, crops, strict=True)}
+def _stereo_names(request: Request) -> tuple[str, ...]:
+    return STEREO_NAMES if request.tiled else request.camera_names or STEREO_NAMES
+
+
+def _live(request: Request) -> list[Asked]:
+    """The live sources asked for: one camera each, the tiles of a four-way stream, the halves of a stereo stream."""
+    asked = [Asked(url, (name,)) for name, url in pairs_of_texts(request.live, "--live").items()]
+    for path, layout, names, option in (
+        (request.tiled, request.layout, request.camera_names, "--layout"),
+        (request.stereo, stereo_columns(request.stereo_layout), _stereo_names(request), "--stereo-layout"),
+    ):
+        if not is_live(path):
+            continue
+        if not layout:
+            raise InputError(f"{redacted(path)}: tell with {option} how the cameras stand in this stream")
+        count = len(layout_crops((0, 0), layout))
+        names = names or tuple(f"cam{number + 1}" for number in range(count))
+        refuse_miscount(path, layout, names, count)
+        asked.append(Asked(path, names, layout))
+    return asked
 
 
 def _with_origins(sources: dict[str, Source], texts: Sequence[str]) -> dict[str, Source]:
@@ -133,7 +152,7 @@ def _with_fits(
 ) -> dict[str, Source]:
     """Sources whose frames show the whole calibrated image, resized, with where and how large it stands in them."""
     fits = pairs_of_texts(request.image_fits, "--image-fit")
-    rig_file = _recorded(root, request.rig) if request.rig else old.calibration.rig if old else ""
+    rig_file = recorded_path(root, request.rig) if request.rig else old.calibration.rig if old else ""
     if fits and not rig_file:
         raise InputError("--image-fit: needs the calibrated size; give the rig with --rig FILE")
     for name, how in fits.items():
@@ -143,12 +162,6 @@ def _with_fits(
         origin, scale = fit(calibrated_wh, size_of(probes[name], sources[name]), how)
         sources[name] = sources[name].model_copy(update={"image_origin_px": origin, "image_scale": scale})
     return sources
-
-
-def _recorded(root: Path, path: str) -> str:
-    """A path as session.yaml keeps it: relative inside the session (which may move), absolute elsewhere."""
-    absolute = Path(path).expanduser().resolve()
-    return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
 
 
 def _probe(root: Path, sources: Mapping[str, Source]) -> dict[str, Probe]:
@@ -162,32 +175,40 @@ def _probe(root: Path, sources: Mapping[str, Source]) -> dict[str, Probe]:
     return probes
 
 
-def _merged(
-    root: Path, old: Session | None, request: Request, sources: Mapping[str, Source], probes: Mapping[str, Probe]
-) -> Session:
-    cameras = old.cameras if old else tuple(sources)
-    strange = [name for name in sources if name not in cameras]
-    if strange:
+def _refuse_strangers(old: Session | None, names: Sequence[str]) -> None:
+    if old and (strange := [name for name in names if name not in old.cameras]):
         raise InputError(
-            f"camera {strange[0]!r} is not one of this session's: {', '.join(cameras)}; use its names, or a new session"
+            f"camera {strange[0]!r} is not one of this session's: {', '.join(old.cameras)}; use its names, or a new session"
         )
+
+
+def _merged(
+    root: Path,
+    old: Session | None,
+    request: Request,
+    sources: Mapping[str, Source],
+    names: tuple[str, ...],
+    live: Mapping[str, Live],
+) -> Session:
+    cameras = old.cameras if old else names
     same = _same_clip(old, sources)
     name = request.clip or (same.name if same else f"clip{len(old.clips if old else ()) + 1}")
     # Said again of the same footage, a clip is told anew: another origin, detections, a board that moves in it.
     clips = tuple(clip for clip in (old.clips if old else ()) if not (clip == same and clip.name == name))
     if sources and name in [clip.name for clip in clips]:
         raise InputError(f"clip {name!r} is in this session already, of other sources; name the new one with --clip NAME")
-    detections = _paths(root, request.detections, "--detections", tuple(sources))
+    detections = paths_of_texts(root, request.detections, "--detections", tuple(sources))
     try:
         clock = same.clock if same else None
         new = (Clip(name=name, sources=dict(sources), clock=clock, detections=detections),) if sources else ()
         values = {
             "name": old.name if old else _name(root.name),
             "cameras": cameras,
-            "stereo_pairs": _stereo_pairs(request, tuple(sources)) or (old.stereo_pairs if old else ()),
+            "stereo_pairs": _stereo_pairs(request, names) or (old.stereo_pairs if old else ()),
             "board": _board(request.board) or (old.board if old else ""),
             "calibration": _inputs(root, old, request, cameras, name if sources else ""),
             "clips": (*clips, *new),
+            "live": {**(old.live if old else {}), **live},
         }
         return Session.model_validate({**(old.model_dump() if old else {}), **{k: _plain(v) for k, v in values.items()}})
     except ValidationError as error:
@@ -206,46 +227,28 @@ def _same_clip(old: Session | None, sources: Mapping[str, Source]) -> Clip | Non
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return tuple(_plain(item) for item in value)
-    return value.model_dump() if isinstance(value, Clip | CalibrationInputs) else value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value.model_dump() if isinstance(value, Clip | CalibrationInputs | Live) else value
 
 
 def _inputs(root: Path, old: Session | None, request: Request, cameras: tuple[str, ...], clip: str) -> CalibrationInputs:
     before = old.calibration if old else CalibrationInputs()
-    intrinsics = _paths(root, request.intrinsics, "--intrinsics", cameras)
+    intrinsics = paths_of_texts(root, request.intrinsics, "--intrinsics", cameras)
     for name, folder in intrinsics.items():
         try:
             list_images(root / folder)
         except InputError as error:
             raise InputError(f"--intrinsics: camera {name}: {error}") from error
-    rig = _recorded(root, request.rig) if request.rig else before.rig
+    rig = recorded_path(root, request.rig) if request.rig else before.rig
     if request.rig:
         import_rig(root / rig, cameras)
     return CalibrationInputs(
         rig=rig,
         intrinsics={**before.intrinsics, **intrinsics},
         board_clip=clip if request.board_clip and clip else before.board_clip,
-        readout_ms={**before.readout_ms, **_readouts(request.readouts)},
+        readout_ms={**before.readout_ms, **readouts_of_texts(request.readouts)},
     )
-
-
-def _readouts(texts: Sequence[str]) -> dict[str, float | Literal["solve"]]:
-    found: dict[str, float | Literal["solve"]] = {}
-    for name, text in pairs_of_texts(texts, "--readout").items():
-        try:
-            found[name] = "solve" if text == "solve" else float(text)
-        except ValueError:
-            raise InputError(f"--readout: expected NAME=MS or NAME=solve, got {name}={text}") from None
-    return found
-
-
-def _paths(root: Path, texts: Sequence[str], option: str, cameras: tuple[str, ...]) -> dict[str, str]:
-    found = pairs_of_texts(texts, option)
-    for name, path in found.items():
-        if name not in cameras:
-            raise InputError(f"{option}: camera {name!r} is not one of {', '.join(cameras)}")
-        if not Path(path).expanduser().exists():
-            raise InputError(f"{option}: camera {name}: {path}: not found")
-    return {name: _recorded(root, path) for name, path in found.items()}
 
 
 def _board(spec: str) -> str:
@@ -257,7 +260,7 @@ def _board(spec: str) -> str:
 def _stereo_pairs(request: Request, cameras: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     pairs = [tuple(text.split(",")) for text in request.stereo_pairs]
     if request.stereo:
-        pairs.append(STEREO_NAMES if request.tiled else request.camera_names or STEREO_NAMES)
+        pairs.append(_stereo_names(request))
     for pair in pairs:
         if len(pair) != 2 or not set(pair) <= set(cameras):
             raise InputError(f"--stereo-pair: expected LEFT,RIGHT of {', '.join(cameras)}, got {','.join(pair)}")
@@ -268,9 +271,15 @@ def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-_.") or "session"
 
 
-def _line(root: Path, session: Session, camera: str, source: Source, probe: Probe) -> SourceLine:
-    size_wh, note = size_of(probe, source), ""
+def _line(root: Path, session: Session, camera: str, source: Source, probe: Probe, note: str) -> SourceLine:
+    size_wh = size_of(probe, source)
     if session.calibration.rig and source.image_origin_px is None:
-        note = size_problem(import_rig(root / session.calibration.rig, [camera])[camera], size_wh)
+        note = size_problem(import_rig(root / session.calibration.rig, [camera])[camera], size_wh) or note
     line = SourceLine(camera, source.path, size_wh, probe.frames, round(probe.fps, 3), round(probe.duration_ns / 1e9, 3))
     return replace(line, note=note)
+
+
+def _live_line(session: Session, found: Found, camera: str) -> SourceLine:
+    live = session.live[camera]
+    size_wh = found.size_wh if live.crop_px is None else (live.crop_px[2], live.crop_px[3])
+    return SourceLine(camera, live.url, size_wh, 0, round(found.fps, 3), 0.0, f"live, {found.codec}: posemill record")

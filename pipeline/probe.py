@@ -27,13 +27,15 @@ class Shot(NamedTuple):
 @dataclass(frozen=True)
 class Probe:
     """What a source holds. size_wh px before cropping; t_ns: one time per frame, from 0; declared: frames the file claims to
-    hold (0: it does not say); problem: the first thing found wrong, "" when nothing was."""
+    hold (0: it does not say); problem: the first thing found wrong, "" when nothing was; starts_ns: the first frame's time on
+    the clock that the cameras of a recording share, 0 for files, which know of none."""
 
     path: Path
     size_wh: tuple[int, int]
     t_ns: tuple[int, ...]
     declared: int = 0
     problem: str = ""
+    starts_ns: int = 0
 
     @property
     def frames(self) -> int:

@@ -52,6 +52,13 @@ class ClipClock(_Record):
         return tuple(t_ns + offset_ns + round(drift * t_ns) for t_ns in own_ns)
 
 
+class Live(_Record):
+    """Where a camera is recorded from: an address without its password, and a crop for tiled and stereo pictures."""
+
+    url: str
+    crop_px: tuple[int, int, int, int] | None = Field(None, description="x, y, width, height inside each frame")
+
+
 class Clip(_Record):
     """One recording: a source per camera, and detections that stand in for the detect stage where they were imported."""
 
@@ -84,6 +91,9 @@ class Session(_Record):
     )
     calibration: CalibrationInputs = CalibrationInputs()
     clips: tuple[Clip, ...] = ()
+    live: dict[str, Live] = Field(
+        {}, description="camera: where `posemill record` finds it; passwords are in .credentials.yaml"
+    )
     people: dict[str, dict[int, str]] = Field(
         {}, description="clip: {number of the person in the clip: name}; the same name is the same person, in all sessions"
     )
@@ -96,6 +106,8 @@ class Session(_Record):
             unknown = sorted(set(clip.sources) - set(self.cameras))
             if unknown:
                 raise ValueError(f"clip {clip.name}: camera {unknown[0]!r} is not one of {', '.join(self.cameras)}")
+        if unknown := sorted(set(self.live) - set(self.cameras)):
+            raise ValueError(f"live: camera {unknown[0]!r} is not one of {', '.join(self.cameras)}")
         _check_readouts(self.calibration.readout_ms, self.cameras)
         names = [clip.name for clip in self.clips]
         if len(set(names)) != len(names):
@@ -164,7 +176,7 @@ def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
         return f"{key}: {detail['msg']}"
-    models: list[type[BaseModel]] = [Session, Clip, ClipClock, Source, CalibrationInputs]
+    models: list[type[BaseModel]] = [Session, Clip, ClipClock, Source, Live, CalibrationInputs]
     known = sorted({name for model in models for name in model.model_fields})
     nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.0)
     return f"key {key} is not known; the nearest known key is {nearest[0]}"

@@ -1,7 +1,7 @@
-"""Where frames come from: video files, image folders and crops of them, read by index with exact times.
+"""Where frames come from: video files, image folders, recordings and crops of them, read by index with exact times.
 
-A source that cannot be used raises InputError: which file, what was expected, what was found and what to do. Later kinds of
-source (live streams) join here: a reader has `probe`, `check` and `shots`.
+A source that cannot be used raises InputError: which file, what was expected, what was found and what to do. Live streams are
+recorded first (`pipeline.record`). Later kinds of source join here: a reader has `probe`, `check` and `shots`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.probe import NS, Image, Probe, Reader, Shot
 from pipeline.progress import Advance
+from pipeline.recording import RecordingReader, is_recording
 from pipeline.session import Source, resolve
 from pipeline.video import VideoReader
 
@@ -33,6 +34,8 @@ IMAGE_FPS = 30.0
 def open_source(root: Path | str, source: Source) -> Reader:
     """The reader of a source; relative paths start at the session folder `root`. Raises InputError when nothing is there."""
     path = resolve(root, source.path)
+    if is_recording(path):
+        return RecordingReader(path)
     if any(letter in path.name for letter in "*?[") or path.is_dir():
         return ImageReader(path, source.fps or IMAGE_FPS)
     if not path.is_file():

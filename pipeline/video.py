@@ -45,13 +45,18 @@ class VideoReader:
     def _time_ns(self, pts: int) -> int:
         return int((pts - self._index.pts[0]) * self._index.time_base * NS)
 
+    @property
+    def times_ns(self) -> tuple[int, ...]:
+        """The time of every frame, from the first on, from the file's index alone. Raises InputError when it has none."""
+        return tuple(map(self._time_ns, self._index.pts))
+
     def probe(self) -> Probe:
         """See Reader."""
         first = next(self.shots([0]), None)
         if first is None:
             raise InputError(f"{self.path}: not one frame can be decoded; record or export this camera again")
         height, width = first.image.shape[:2]
-        return Probe(self.path, (width, height), tuple(map(self._time_ns, self._index.pts)), self._index.declared)
+        return Probe(self.path, (width, height), self.times_ns, self._index.declared)
 
     def check(self, advance: Advance) -> Probe:
         """See Reader."""

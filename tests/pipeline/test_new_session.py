@@ -8,9 +8,11 @@ from calibration.errors import CalibrationError
 from calibration.formats import save_rig
 from calibration.synthetic import ring_rig
 from pipeline.errors import InputError
+from pipeline.live_sources import streams_of
 from pipeline.new_session import Request, new_session
 from pipeline.session import load_session
-from tests.pipeline.footage import numbered_video, picture
+from tests.pipeline.footage import numbered_video, picture, write_video
+from tests.pipeline.streams import jpeg_frames, numbered, serving
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_a_tiled_file_becomes_its_cameras(tmp_path: Path) -> None:
     named, _ = new_session(tmp_path / "t", Request(tiled=str(path), layout="1x4", camera_names=("a", "b", "c", "d")))
     assert named.cameras == ("a", "b", "c", "d")
     with pytest.raises(InputError, match="has 4 tiles, got 2 names"):
-        new_session(tmp_path / "u", Request(tiled=str(path), camera_names=("a", "b")))
+        new_session(tmp_path / "u", Request(tiled=str(path), layout="2x2", camera_names=("a", "b")))
 
 
 def test_a_tiled_file_that_does_not_divide_is_refused(tmp_path: Path) -> None:
@@ -85,7 +87,8 @@ def test_a_tiled_file_that_does_not_divide_is_refused(tmp_path: Path) -> None:
 def test_a_stereo_file_becomes_a_pair_beside_the_tiled_cameras(tmp_path: Path) -> None:
     four = numbered_video(tmp_path / "four.mp4", 3, size_wh=(128, 96))
     stereo = numbered_video(tmp_path / "stereo.mp4", 3, size_wh=(128, 48))
-    session, _ = new_session(tmp_path / "s", Request(tiled=str(four), stereo=str(stereo)))
+    asked = Request(tiled=str(four), layout="2x2", stereo=str(stereo), stereo_layout="side-by-side")
+    session, _ = new_session(tmp_path / "s", asked)
     assert session.cameras == ("cam1", "cam2", "cam3", "cam4", "left", "right")
     assert session.stereo_pairs == (("left", "right"),)
     assert session.clips[0].sources["right"].crop_px == (64, 0, 64, 48)
@@ -147,3 +150,64 @@ def test_image_folders_are_sources(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "a" / f"{number}.png"), np.ascontiguousarray(picture(number)))
     _, lines = new_session(tmp_path / "s", Request(cameras=(f"cam1={tmp_path / 'a'}",), image_fps=10))
     assert (lines[0].frames, lines[0].fps, lines[0].duration_s) == (4, 10.0, 0.4)
+
+
+def test_live_sources_are_opened_and_kept_without_their_passwords(tmp_path: Path) -> None:
+    with serving({"cam1": jpeg_frames(numbered(48)), "four": jpeg_frames(numbered(48))}, password="s3cret") as server:
+        host = f"127.0.0.1:{server.port}"
+        asked = Request(live=(f"cam1=http://bob:s3cret@{host}/cam1",))
+        session, [line] = new_session(tmp_path, asked)
+        assert (line.size_wh, line.path, line.note) == ((64, 48), f"http://bob:***@{host}/cam1", "live, mjpeg: posemill record")
+        assert "s3cret" not in (tmp_path / "session.yaml").read_text()
+        assert load_session(tmp_path) == session
+        assert streams_of(tmp_path, session) == {"cam1": (f"http://bob:s3cret@{host}/cam1", ("cam1",))}
+        with pytest.raises(InputError, match=r"camera cam1: http://bob:\*\*\*@.*check user and password"):
+            new_session(tmp_path, Request(live=(f"cam1=http://bob:wrongish@{host}/cam1",)))
+
+
+def test_a_four_way_stream_is_opened_once_and_cut(tmp_path: Path) -> None:
+    with serving({"four": jpeg_frames(numbered(48))}) as server:
+        url = f"http://127.0.0.1:{server.port}/four"
+        session, lines = new_session(tmp_path, Request(tiled=url, layout="2x2"))
+        assert session.cameras == ("cam1", "cam2", "cam3", "cam4")
+        assert {line.size_wh for line in lines} == {(32, 24)}
+        assert session.live["cam4"].crop_px == (32, 24, 32, 24)
+        assert list(streams_of(tmp_path, session)) == ["cam1+cam2+cam3+cam4"]
+        with pytest.raises(InputError, match="has 4 tiles, got 2 names"):
+            new_session(tmp_path / "b", Request(tiled=url, layout="2x2", camera_names=("a", "b")))
+
+
+def test_a_session_without_live_sources_cannot_be_recorded(tmp_path: Path) -> None:
+    numbered_video(tmp_path / "a.mp4", 5)
+    session, _ = new_session(tmp_path / "s", Request(cameras=(f"cam1={tmp_path / 'a.mp4'}",)))
+    with pytest.raises(InputError, match="has no live sources; add them: posemill new .* --live cam1=URL"):
+        streams_of(tmp_path / "s", session)
+
+
+def _scene(camera: int, number: int, size_wh: tuple[int, int] = (64, 48)) -> np.ndarray:
+    """A smooth scene that moves."""
+    noise = np.random.default_rng(camera).normal(128, 900, (size_wh[1], size_wh[0] + 40, 3))
+    return np.clip(cv2.GaussianBlur(noise, (0, 0), 6)[:, number : number + size_wh[0]], 0, 255).astype(np.uint8)
+
+
+def test_a_layout_is_taken_from_the_seams_where_they_are_sure(tmp_path: Path) -> None:
+    pictures = [[_scene(camera, number) for camera in range(4)] for number in range(6)]
+    write_video(tmp_path / "four.mp4", [np.vstack([np.hstack(four[:2]), np.hstack(four[2:])]) for four in pictures])
+    write_video(tmp_path / "over.mp4", [np.vstack(four[:2]) for four in pictures])
+    asked = Request(tiled=str(tmp_path / "four.mp4"), stereo=str(tmp_path / "over.mp4"))
+    session, lines = new_session(tmp_path / "s", asked)
+    assert session.clips[0].sources["cam4"].crop_px == (64, 48, 64, 48)
+    assert session.clips[0].sources["right"].crop_px == (0, 48, 64, 48)
+    assert lines[0].note.startswith("2x2 by its seams, ")
+    preview = cv2.imread(str(tmp_path / "s" / "preview.jpg"))
+    assert preview.shape == (2 * 300, 4 * 400, 3)
+
+
+def test_a_layout_that_is_not_sure_is_asked_for(tmp_path: Path) -> None:
+    write_video(tmp_path / "one.mp4", [_scene(0, number, (128, 96)) for number in range(6)])
+    with pytest.raises(InputError, match=r"one.mp4: how the cameras stand in it is not sure .*tell it with --layout$"):
+        new_session(tmp_path / "s", Request(tiled=str(tmp_path / "one.mp4")))
+    with pytest.raises(InputError, match="tell it with --stereo-layout$"):
+        new_session(tmp_path / "s", Request(stereo=str(tmp_path / "one.mp4")))
+    with pytest.raises(InputError, match="expected side-by-side or top-bottom, got 'left'"):
+        new_session(tmp_path / "s", Request(stereo=str(tmp_path / "one.mp4"), stereo_layout="left"))

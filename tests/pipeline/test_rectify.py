@@ -49,7 +49,10 @@ def _store(root: Path, rig: Rig = RIG) -> Store:
     frames = [np.hstack([film(camera, number) for camera in RIG.cameras]) for number in range(9)]
     write_video(root / "stereo.mp4", frames, crf="4")
     save_rig(rig, root / "rig.yaml")
-    new_session(root / "s", Request(stereo=str(root / "stereo.mp4"), rig=str(root / "rig.yaml"), clip="walk"))
+    new_session(
+        root / "s",
+        Request(stereo=str(root / "stereo.mp4"), stereo_layout="side-by-side", rig=str(root / "rig.yaml"), clip="walk"),
+    )
     return Store(root / "s")
 
 
