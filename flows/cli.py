@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_release, cli_run, cli_session
+from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_prior, cli_release, cli_run, cli_session
 
 app = typer.Typer(
     name="posemill",
@@ -49,6 +49,7 @@ for _command in _COMMANDS:
 app.add_typer(cli_draw.draw, name="draw")
 app.add_typer(cli_data.evaluate, name="evaluate")
 app.add_typer(cli_generator.train, name="train")
+cli_generator.train.command("prior")(cli_prior.train_prior)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
