@@ -16,27 +16,26 @@ _LEAST_LENGTH = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class BoneChart:
-    """axes (..., 3, 3): rows two tangents and the middle of the chart, orthonormal."""
+    """away (..., 3): what Householder's reflection mirrors along, to take the middle of the chart to the last of the orthonormal
+    rows (..., 3, 3); the first two are the tangents."""
 
-    axes: Tensor
+    away: Tensor
+    rows: Tensor
 
     @staticmethod
     def about(middle: Tensor, rare: Tensor) -> BoneChart:
-        """Around directions `middle` (..., 3) of any length. rare (..., 3): a unit vector that the middle hardly ever is near,
-        for there the tangents of a sphere cannot be chosen without a jump (Householder's reflection takes rare to the middle).
-        """
-        middle = middle / middle.norm(dim=-1, keepdim=True).clamp(min=_LEAST_LENGTH)
-        away = rare - middle
-        mirror = away[..., :, None] * away[..., None, :] * (-2.0 / away.square().sum(-1).clamp(min=1e-9))[..., None, None]
-        mirror = mirror + torch.eye(3, dtype=middle.dtype, device=middle.device)
-        return BoneChart(_completed(rare) @ mirror)
+        """Around directions `middle` (..., 3) of any length. rare (..., 3), broadcastable: a unit vector that the middle hardly
+        ever is near, for there the tangents of a sphere cannot be chosen without a jump."""
+        away = rare - middle / middle.norm(dim=-1, keepdim=True).clamp(min=_LEAST_LENGTH)
+        return BoneChart(away / away.norm(dim=-1, keepdim=True).clamp(min=1e-5), _completed(rare))
 
     def flat(self, bone: Tensor) -> tuple[Tensor, Tensor]:
         """(log length, two of the direction) of bones (..., 3), and log |d flat / d bone| (...)."""
-        length = bone.norm(dim=-1).clamp(min=_LEAST_LENGTH)
-        at = (self.axes @ (bone / length[..., None])[..., None])[..., 0]
-        side = 2.0 * at[..., :2] / (1.0 + at[..., 2:]).clamp(min=1e-6)
-        flat = torch.cat([length.log()[..., None], side], -1)
+        length = bone.norm(dim=-1, keepdim=True).clamp(min=_LEAST_LENGTH)
+        x, y, z = self._mirrored(bone / length).unbind(-1)
+        first, second, third = (x * row[..., 0] + y * row[..., 1] + z * row[..., 2] for row in self.rows.unbind(-2))
+        near = 2.0 / (1.0 + third).clamp(min=1e-6)
+        flat = torch.stack([length[..., 0].log(), near * first, near * second], -1)
         return flat, -_log_volume(flat)
 
     def bone(self, flat: Tensor) -> Tensor:
@@ -44,7 +43,10 @@ class BoneChart:
         half = flat[..., 1:] / 2
         square = half.square().sum(-1, keepdim=True)
         at = torch.cat([2 * half, 1 - square], -1) / (1 + square)
-        return (at[..., None, :] @ self.axes)[..., 0, :] * flat[..., :1].exp()
+        return self._mirrored((at[..., None] * self.rows).sum(-2)) * flat[..., :1].exp()
+
+    def _mirrored(self, vector: Tensor) -> Tensor:
+        return vector - 2 * (vector * self.away).sum(-1, keepdim=True) * self.away
 
 
 def _log_volume(flat: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def headings(xyz_m: Tensor, visible: Tensor) -> Tensor:
     at; x where none of PAIRS tells."""
     both = visible[..., PAIRS].all(-1) * TRUST.to(xyz_m)
     across = xyz_m[..., PAIRS[:, 0], :2] - xyz_m[..., PAIRS[:, 1], :2]
-    axis = (both[..., None, :] @ across)[..., 0, :]
+    # One plane after the other: products of small matrices, skeleton by skeleton, take ten times as long.
+    axis = torch.stack([(both * plane).sum(-1) for plane in across.unbind(-1)], -1)
     length = axis.norm(dim=-1, keepdim=True)
     return torch.where(length > _LEAST_AXIS, axis / length.clamp(min=_LEAST_AXIS), axis.new_tensor([1.0, 0.0]))
 

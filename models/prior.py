@@ -110,7 +110,7 @@ class PosePrior(nn.Module):
         aim = torch.baddbmm(self.aim_bias[joints], features, self.aim[joints])
         middle, length, spread = aim.split((3, 1, 3), -1)
         centre = torch.cat([length, torch.zeros_like(length), torch.zeros_like(length)], -1)
-        return BoneChart.about(middle, -self.middle[joints, None].expand_as(middle)), centre, spread.clamp(-5.0, 1.5)
+        return BoneChart.about(middle, -self.middle[joints, None]), centre, spread.clamp(-5.0, 1.5)
 
     def _seen(self, xyz_m: Tensor, visible: Tensor, joints: slice) -> _Seen:
         order = self.neighbours[joints]

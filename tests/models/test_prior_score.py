@@ -43,7 +43,7 @@ def test_nats_are_the_mean_over_45_dimensions_in_the_persons_own_size(prior):
         visible = torch.zeros(1, 1, JOINTS, dtype=torch.bool)
         visible[..., order[:place]] = True
         whole += prior.net.steps(at_m, visible, slice(joint, joint + 1))[0][0] + 3 * size.log()
-    assert np.allclose(prior.score(xyz_m).nats, whole.numpy() / 15, atol=1e-4)
+    assert np.allclose(prior.score(xyz_m).nats, whole.numpy() / 15, rtol=1e-4, atol=1e-4)
 
 
 def test_a_skeletons_scores_do_not_depend_on_its_neighbours_or_its_place(prior):
