@@ -16,8 +16,8 @@ _LEAST_LENGTH = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class BoneChart:
-    """away (..., 3): what Householder's reflection mirrors along, to take the middle of the chart to the last of the orthonormal
-    rows (..., 3, 3); the first two are the tangents."""
+    """away (..., 3): what Householder's reflection mirrors along, to take the middle of the chart to the last of the
+    orthonormal rows (..., 3, 3); the first two are the tangents."""
 
     away: Tensor
     rows: Tensor
