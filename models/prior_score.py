@@ -28,7 +28,9 @@ LEAST_JOINTS = 6
 # Surprise beyond this is all the same: one joint that cannot be outweighs any number that are odd.
 MOST_SURPRISE = 200.0
 DRAWS = 64
-WIDER = 1.0
+# Posteriors are too narrow for movements unlike all that was learned from. A second training that was not shown spinkick,
+# walk, crawl, dance_a and spin either covered 89.6 % of their missing joints with 95 % ellipsoids, 95.3 % with latents so wide.
+WIDER = 1.2
 
 
 @dataclass(frozen=True, eq=False)
