@@ -13,7 +13,18 @@ from typing import Any, NoReturn
 
 import typer
 
-from flows import cli_data, cli_draw, cli_generator, cli_machine, cli_record, cli_release, cli_run, cli_session, cli_sync
+from flows import (
+    cli_data,
+    cli_draw,
+    cli_generator,
+    cli_machine,
+    cli_prior,
+    cli_record,
+    cli_release,
+    cli_run,
+    cli_session,
+    cli_sync,
+)
 
 app = typer.Typer(
     name="posemill",
@@ -51,6 +62,7 @@ for _command in _COMMANDS:
 app.add_typer(cli_draw.draw, name="draw")
 app.add_typer(cli_data.evaluate, name="evaluate")
 app.add_typer(cli_generator.train, name="train")
+cli_generator.train.command("prior")(cli_prior.train_prior)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -164,8 +164,12 @@ def _against_own_truth(answer: Answer, session: Path, preset: str, settings: lis
 
 @evaluate.command("dataset")
 def evaluate_dataset(
-    exports: Annotated[list[Path], typer.Argument(metavar="EXPORTS...", help="Datasets: SESSION/export/dataset.")],
-    test: Annotated[list[Path], typer.Option("--test", metavar="FOLDER", help="Labelled images of other people; repeatable.")],
+    exports: Annotated[list[Path], typer.Argument(metavar="DATASETS...", help="SESSION/export/dataset, or COCO folders.")],
+    test: Annotated[
+        list[Path],
+        typer.Option("--test", metavar="FOLDER", help="Train on the datasets, and measure on these images; repeatable."),
+    ] = [],  # noqa: B006
+    worst: Annotated[int, typer.Option("--worst", min=1, help="Without --test: how many doubtful labels are listed.")] = 30,
     out: Annotated[Path, typer.Option("--out", help="Folder of the trainings; what is in it is not done again.")] = Path(
         "runs/proof"
     ),
@@ -177,9 +181,15 @@ def evaluate_dataset(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """What a dataset's generated images are worth: the same detector trained without them, with them, and with those that
-    passed the label check; OKS-AP in points with its spread over seeds."""
+    """Labels most likely to be wrong, the worst first, of COCO folders or Parquet datasets.
+
+    With --test: what generated images are worth: the same detector trained without them, with them, and with those that passed
+    the label check; OKS-AP in points with its spread over seeds.
+    """
     with answering(as_json) as answer:
+        if not test:
+            _doubtful(answer, exports, worst)
+            return
         from pipeline.proof import Trial, prove
 
         trial = Trial(
@@ -188,6 +198,17 @@ def evaluate_dataset(
         rows = prove(exports, test, out, trial, say)
         answer.values |= {"out": str(out), "steps": steps, "seeds": seeds, "arms": rows}
         answer.show(rows_table(rows))
+
+
+def _doubtful(answer: Answer, folders: list[Path], worst: int) -> None:
+    """The labels of each folder that are most likely wrong."""
+    from pipeline.annotation_audit import as_rows, doubtful_labels
+
+    for folder in folders:
+        doubts = doubtful_labels(folder)
+        rows = as_rows(doubts[:worst])
+        answer.values[str(folder)] = {"judged": len(doubts), "doubtful": rows}
+        answer.show(f"{folder}: {len(doubts)} people judged, the {len(rows)} most doubtful", rows_table(rows))
 
 
 @evaluate.command("calibration")

@@ -34,7 +34,7 @@ def review(
         with session_folder(session) as root:
             run = finished_dataset(root, preset, settings)
             dataset = run.dataset
-            marks = write_review(root, dataset)
+            marks = write_review(root, dataset, run.made)
             if approve or reject:
                 verdict: Any = "approved" if approve else "rejected"
                 given = {"preset": run.preset, "settings": run.settings, "excluded": excluded(root, dataset)}

@@ -34,7 +34,7 @@ def show_review(store: Store, runner: PrefectRunner, dataset: Artefact) -> None:
     """Everything that a decision about a dataset needs, as artifacts of the run."""
     for _, artefact in runner.made:
         store.fetch(artefact)
-    write_review(store.root, dataset)
+    write_review(store.root, dataset, runner.made)
     show_results(store, runner.steps, runner.made)
     show_gates(store, runner.of("calibrate"))
     show_contact_sheets(store, runner.of("detect"))
@@ -160,7 +160,7 @@ def show_rejections(store: Store, made: Made) -> None:
 def question(store: Store, runner: PrefectRunner, dataset: Artefact, complaint: str = "") -> str:
     """The text above the form: what there is to decide about, where to look and where to mark rows; first what was wrong with
     the last answer."""
-    marks = write_review(store.root, dataset).resolve()
+    marks = write_review(store.root, dataset, runner.made).resolve()
     # Two pairs: a window that is not tall squeezes more of them into nothing.
     sheets = [generated_sheet(store, ref, made, pairs=2, columns=2, max_bytes=60_000) for ref, made in runner.of("augment")]
     lines = [

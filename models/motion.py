@@ -141,15 +141,22 @@ def _jitter(rng: np.random.Generator, spread_rad: float) -> Array:
 
 
 @lru_cache(maxsize=1)
-def clip_frames() -> Array:
-    """Every frame (F, 44) of pybullet's DeepMimic clips for `clip_pose`; F = 0 where pybullet is not installed."""
+def clips() -> dict[str, Array]:
+    """pybullet's DeepMimic clips by name (`run`, `dance_a` ...), frames (F, 44) for `clip_pose`, of which the first number is
+    how long the frame lasts in s; none where pybullet is not installed."""
     try:
         import pybullet_data
     except ImportError:
-        return np.zeros((0, _CLIP_NUMBERS))
+        return {}
     folder = Path(pybullet_data.getDataPath()) / "data" / "motions"
-    clips = [json.loads(path.read_text())["Frames"] for path in sorted(folder.glob("humanoid3d_*.txt"))]
-    return np.array([frame for clip in clips for frame in clip if len(frame) == _CLIP_NUMBERS]).reshape(-1, _CLIP_NUMBERS)
+    found = {path.stem.removeprefix("humanoid3d_"): path for path in sorted(folder.glob("humanoid3d_*.txt"))}
+    read = {name: json.loads(path.read_text())["Frames"] for name, path in found.items()}
+    return {name: np.array([f for f in frames if len(f) == _CLIP_NUMBERS]) for name, frames in read.items()}
+
+
+def clip_frames() -> Array:
+    """Every frame (F, 44) of `clips`; F = 0 where pybullet is not installed."""
+    return np.concatenate([np.zeros((0, _CLIP_NUMBERS)), *clips().values()])
 
 
 def clip_pose(frame: Array) -> Array:

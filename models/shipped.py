@@ -14,7 +14,7 @@ def weights_folder() -> Path:
 
 
 def weights_path(weights: str | Path) -> Path:
-    """File of a detector: "default", a shipped name ("photo", "studio"), or a path to .safetensors as given."""
+    """File of weights: "default" for the detector, a shipped name ("photo", "studio", "prior"), or a path to .safetensors."""
     text = str(weights)
     if text.endswith(".safetensors"):
         return Path(text)

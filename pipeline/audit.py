@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ from models.skeleton import Topology
 from pipeline.config import AuditConfig
 from pipeline.depth_check import DepthMaps, depth_maps
 from pipeline.limbs import body_limbs, limb_lengths_m, median_known
+from pipeline.plausibility import Plausibility, plausibility
 from pipeline.progress import progress
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
 from pipeline.tables import AUDIT, SkeletonFile
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
-VERSION = "2"
+VERSION = "3"
 
-GATES = ("joints", "views", "error", "limb length", "limb deviation", "angle", "depth")
+GATES = ("joints", "views", "error", "limb length", "limb deviation", "angle", "depth", "pose")
 # A knee whose hip axis runs along the thigh (legs spread wide) has no front to speak of: sine of the least angle between them.
 LEAST_SIDE = 0.5
 
@@ -39,6 +41,9 @@ class Verdict:
     error_px: float
     joints: int
     limb_deviation: float
+    nats_per_joint: float | None = None
+    p_value: float | None = None
+    blamed: str | None = None
 
     @property
     def accepted(self) -> bool:
@@ -48,21 +53,24 @@ class Verdict:
 
 def audit(
     skeletons: Sequence[Skeletons3D] | SkeletonFile, config: AuditConfig, cameras: int = 3,
-    topology: Topology = DEFAULT_TOPOLOGY, depth: DepthMaps | None = None,
+    topology: Topology = DEFAULT_TOPOLOGY, depth: DepthMaps | None = None, plausible: Plausibility | None = None,
 ) -> Iterator[Verdict]:  # fmt: skip
     """A verdict for every person at every instant; limb lengths are compared with the median of the same person.
 
     skeletons: a list, or a file that is read twice, for the medians and for the verdicts.
 
     cameras: how many filmed. Of the four coordinates of two views one alone is redundant, so a small error proves little: where
-    more cameras film, more must agree. depth: what stereo pairs measured, where there are any.
+    more cameras film, more must agree. depth: what stereo pairs measured, where there are any. plausible: what a pose
+    prior says of the same skeletons.
     """
     least_views = min(config.min_views, cameras)
     limbs = body_limbs(topology)
     names = [limb_name(limb, topology) for limb in limbs]
     usual_m = median_limbs_m(skeletons, limbs)
+    judged = count()
     for instant in skeletons:
         for row, person in enumerate(instant.person.tolist()):
+            pose = _pose(plausible, next(judged), topology)
             xyz_m = instant.xyz_m[row]
             length_m = limb_lengths_m(xyz_m, limbs)
             deviation = np.abs(length_m / usual_m[person] - 1.0)
@@ -74,6 +82,7 @@ def audit(
                 *_deviation_faults(length_m, usual_m[person], deviation, names, config),
                 *_angle_faults(xyz_m, topology, config),
                 *_depth_faults(depth, instant.t_ns, xyz_m, config),
+                *_pose_faults(pose, config),
             ]
             yield Verdict(
                 t_ns=instant.t_ns,
@@ -83,6 +92,7 @@ def audit(
                 error_px=_mean(instant.error_px[row]),
                 joints=int(np.isfinite(xyz_m).all(-1).sum()),
                 limb_deviation=float(np.nanmax(deviation)) if np.isfinite(deviation).any() else 0.0,
+                **pose,
             )
 
 
@@ -182,6 +192,25 @@ def _depth_faults(depth: DepthMaps | None, t_ns: int, xyz_m: Array, config: Audi
                             f"{found.median_m:.2f} m behind them {limit}")  # fmt: skip
 
 
+def _pose(plausible: Plausibility | None, row: int, topology: Topology) -> dict[str, Any]:
+    """What a verdict tells of a pose; nothing of one that the prior does not judge."""
+    if plausible is None or not np.isfinite(plausible.nats[row]):
+        return {}
+    p_value, blamed = float(plausible.p[row]), int(plausible.blamed[row])
+    return {
+        "nats_per_joint": float(plausible.nats[row]),
+        "p_value": p_value if np.isfinite(p_value) else None,
+        "blamed": topology.joints[blamed] if blamed >= 0 else None,
+    }
+
+
+def _pose_faults(pose: dict[str, Any], config: AuditConfig) -> Faults:
+    p_value = pose.get("p_value")
+    if p_value is not None and p_value < config.false_alarm:
+        blamed, limit = pose["blamed"].replace("_", " "), f"(limit {config.false_alarm:g})"
+        yield "pose", f"pose unlike the clip's others (p = {p_value:.1g}), {blamed} most to blame {limit}"
+
+
 def _unit(vector: Array) -> Array:
     length = np.linalg.norm(vector)
     return vector / length if length > 0 else np.full(3, np.nan)
@@ -200,7 +229,9 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
 
     def write(path: Path) -> tuple[int, dict[str, Any]]:
         tally = Tally()
-        verdicts = audit(SkeletonFile(made.path), config, len(ref.all("detect")), depth=depth_maps(ref))
+        skeletons, cameras = SkeletonFile(made.path), len(ref.all("detect"))
+        plausible = plausibility(skeletons, config.prior) if config.prior else None
+        verdicts = audit(skeletons, config, cameras, depth=depth_maps(ref), plausible=plausible)
         with rows_file(path, AUDIT) as file, progress(f"audit {ref.clip}", made.rows, "skeletons") as advance:
             for verdict in verdicts:
                 file.write([_row(verdict)])
@@ -239,4 +270,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "error_px": verdict.error_px,
         "joints": verdict.joints,
         "limb_deviation": verdict.limb_deviation,
+        "nats_per_joint": verdict.nats_per_joint,
+        "p_value": verdict.p_value,
+        "blamed": verdict.blamed,
     }

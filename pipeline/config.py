@@ -114,6 +114,7 @@ class ReconstructConfig(Section):
     cutoff_hz: float = Field(6.0, gt=0, description="cut-off of the Butterworth filter, in Hz")
     fill_ms: float = Field(200.0, ge=0, le=2000, description="gaps in a track up to this are filled, in ms")
     limb_sigma_m: float = Field(0.01, ge=0, description="limbs keep their lengths to about this, in m; 0: they may do anything")
+    prior: str = Field("", description="pose prior to weigh joints against: `prior` or a .safetensors file; empty: none")
     bump_share: float = Field(
         0.003, gt=0, lt=1, description="a bump that shifts a camera's image less is not told, as a share of the longer side"
     )
@@ -128,6 +129,10 @@ class AuditConfig(Section):
     max_knee_back_deg: float = Field(25.0, gt=0, description="knees may bend backwards by at most this, in degrees")
     min_hinge_deg: float = Field(20.0, ge=0, description="inner angle that knees and elbows fold to at least, in degrees")
     min_joints: int = Field(8, ge=1, description="joints a skeleton needs")
+    prior: str = Field("prior", description="shipped pose prior, or a .safetensors file; empty: poses are not judged by it")
+    false_alarm: float = Field(
+        0.01, ge=0, le=0.05, description="poses as odd as this share of the clip's own, or odder, are rejected; 0: none"
+    )
     max_float_m: float = Field(
         0.25, gt=0, description="joints may stand this far in front of the surface that a stereo pair sees there, in m"
     )

@@ -20,6 +20,7 @@ from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.forwards import Forwards
 from pipeline.progress import progress
+from pipeline.refinement import refined
 from pipeline.repair import gathered, repaired
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
@@ -159,6 +160,8 @@ def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
     def write(path: Path) -> tuple[int, dict[str, Any]]:
         late = lateness_of(ref.only("ingest").path)
         skeletons = reconstruct(rig, taken_when(instants_seen(times, list(seen.values())), late), config)
+        if config.prior:
+            skeletons = refined(rig, skeletons, config.prior, thresholds_px(rig, config)[1])
         with rows_file(path, SKELETONS3D) as file, progress(f"reconstruct {ref.clip}", len(times), "instants") as advance:
             for instant in with_tracks(skeletons, config):
                 file.write(skeletons3d_rows([instant]))

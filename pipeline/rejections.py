@@ -21,9 +21,11 @@ def rejections(made: Made) -> Iterator[dict[str, Any]]:
 
 
 def _skeletons(clip: str, audit: Artefact) -> Iterator[dict[str, Any]]:
-    for row in stream_rows(audit.path, ["t_ns", "person", "accepted", "reasons"]):
-        if not row["accepted"]:
-            yield from _reasons("skeleton", clip, f"person {row['person']}", row)
+    """Least likely poses first, then those that were not judged, in the order of time."""
+    rows = stream_rows(audit.path, ["t_ns", "person", "accepted", "reasons", "p_value"])
+    rejected = [row for row in rows if not row["accepted"]]
+    for row in sorted(rejected, key=lambda row: 2.0 if row["p_value"] is None else row["p_value"]):
+        yield from _reasons("skeleton", clip, f"person {row['person']}", row)
 
 
 def _images(augment: Artefact) -> Iterator[dict[str, Any]]:

@@ -1,21 +1,26 @@
-"""review.csv: every row of a finished dataset, so that a reviewer can leave out single ones by marking them."""
+"""review.csv: every row of a finished dataset, so that a reviewer can leave out single ones by marking them.
+
+Rows whose people stand least likely, by the pose prior, come first.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.atomic import write_atomically
 from pipeline.errors import InputError
+from pipeline.store import Made
 from pipeline.tables import stream_rows
 from pipeline.types import Artefact
 
-COLUMNS = ("exclude", "id", "clip", "camera", "time_s", "origin", "people", "joints", "least_oks", "parent")
+COLUMNS = ("exclude", "id", "clip", "camera", "time_s", "origin", "people", "joints", "least_p", "least_oks", "parent")
 # All that a line needs: images stay on the disk.
-_READ = ["id", "clip", "camera", "t_ns", "origin", "visible", "oks", "parent"]
+_READ = ["id", "clip", "camera", "t_ns", "origin", "visible", "person", "oks", "parent"]
+_P = ["t_ns", "person", "p_value"]
 
 
 def review_file(session: Path, dataset: Artefact) -> Path:
@@ -23,14 +28,17 @@ def review_file(session: Path, dataset: Artefact) -> Path:
     return Path(session) / "review" / f"review-{dataset.digest[:8]}.csv"
 
 
-def write_review(session: Path, dataset: Artefact) -> Path:
-    """Write the list with nothing marked, unless it is there already: marks are never written over. Returns its path."""
+def write_review(session: Path, dataset: Artefact, made: Made = ()) -> Path:
+    """Write the list with nothing marked, unless it is there already: marks are never written over. Returns its path.
+
+    made: what the run made; its audits tell how likely people's poses are.
+    """
     path = review_file(session, dataset)
     if not path.exists():
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(COLUMNS)
-        lines.writerows(_line(row) for row in dataset_rows(dataset, _READ))
+        lines.writerows(_least_likely_first(dataset_rows(dataset, _READ), p_values(made)))
         write_atomically(path, text.getvalue())
     return path
 
@@ -41,11 +49,24 @@ def dataset_rows(dataset: Artefact, columns: list[str] | None = None, part: str 
         yield from stream_rows(shard, columns)
 
 
-def _line(row: dict[str, Any]) -> list[Any]:
+def p_values(made: Made) -> dict[tuple[str, int, int], float]:
+    """The p-value of every pose that was judged, by clip, t_ns and person."""
+    rows = ((ref.clip, row) for ref, artefact in made if artefact.kind == "audit" for row in stream_rows(artefact.path, _P))
+    return {(clip, row["t_ns"], row["person"]): row["p_value"] for clip, row in rows if row["p_value"] is not None}
+
+
+def _least_likely_first(rows: Iterable[dict[str, Any]], p: dict[tuple[str, int, int], float]) -> list[list[Any]]:
+    """Lines in that order; those of nobody who was judged come last, in their own."""
+    least = ((min((p.get((r["clip"], r["t_ns"], who), 2.0) for who in r["person"]), default=2.0), r) for r in rows)
+    return [_line(row, value) for value, row in sorted(least, key=lambda each: each[0])]
+
+
+def _line(row: dict[str, Any], p: float) -> list[Any]:
     joints = sum(v > 0 for person in row["visible"] for v in person)
-    oks = f"{min(row['oks']):.3f}" if row["oks"] else ""
+    oks, told = f"{min(row['oks']):.3f}" if row["oks"] else "", f"{p:.2g}" if p <= 1 else ""
     at = f"{row['t_ns'] / 1e9:.3f}"
-    return ["", row["id"], row["clip"], row["camera"], at, row["origin"], len(row["visible"]), joints, oks, row["parent"]]
+    who = [len(row["visible"]), joints, told, oks]
+    return ["", row["id"], row["clip"], row["camera"], at, row["origin"], *who, row["parent"]]
 
 
 def excluded(session: Path, dataset: Artefact) -> tuple[str, ...]:

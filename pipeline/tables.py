@@ -1,7 +1,5 @@
-"""The only list of Parquet columns. Units stand in the names; a row is written once and never changed.
-
-Lists are nested lists, not tensor extension types: they load in every reader.
-"""
+"""The only list of Parquet columns. Units stand in the names; a row is written once and never changed. Lists are nested
+lists, not tensor extension types: they load in every reader."""
 
 from __future__ import annotations
 
@@ -89,11 +87,14 @@ AUDIT = pa.schema(
         ("t_ns", pa.int64()),
         ("person", pa.int64()),
         ("accepted", pa.bool_()),
-        ("gates", pa.list_(pa.string())),  # those it did not pass: joints, views, error, limb length, limb deviation, angle
+        ("gates", pa.list_(pa.string())),  # those it did not pass, by name: `pipeline.audit.GATES`
         ("reasons", pa.list_(pa.string())),  # the same in words, with numbers
         ("error_px", pa.float64()),
         ("joints", pa.int64()),
         ("limb_deviation", pa.float64()),
+        ("nats_per_joint", pa.float64()),  # log density by the pose prior, in the person's own size; null: not judged
+        ("p_value", pa.float64()),  # how many of the clip's own skeletons are as surprising, if all are people
+        ("blamed", pa.string()),  # the joint most to blame; null where p_value is above 0.05
     ]
 )
 

@@ -22,8 +22,15 @@ KINDS = ("noise", "x0", "score", "v", "flow")
 class Path(Protocol):
     """A Gaussian path. t_min, t_max: between which its equations can be solved."""
 
-    t_min: float
-    t_max: float
+    @property
+    def t_min(self) -> float:
+        """Where data are."""
+        ...
+
+    @property
+    def t_max(self) -> float:
+        """Where noise is."""
+        ...
 
     def alpha(self, t: Tensor) -> Tensor:
         """Share of the data."""

@@ -7,6 +7,7 @@ import pytest
 from models.skeleton import COCO17
 from pipeline.audit import Tally, audit, back_bend_deg, hinge_deg, run
 from pipeline.config import AuditConfig
+from pipeline.plausibility import Plausibility
 from pipeline.session import Session, save_session
 from pipeline.store import Ref, Store
 from pipeline.tables import SKELETONS3D, read_rows, skeletons3d_rows, write_rows
@@ -140,3 +141,17 @@ def test_verdicts_are_written_one_per_skeleton_and_summed_up_by_gate(tmp_path: P
     }  # fmt: skip
     assert [row["accepted"] for row in read_rows(made.path)] == [True, False, False]
     assert Tally().figures() == {"accepted": 0, "rejected": 0, "rejected_by": {}}
+
+
+def test_a_pose_that_is_unlike_the_others_is_rejected_with_the_joint_to_blame() -> None:
+    told = Plausibility(np.array([3.0, 2.5, np.nan]), np.array([0.4, 2e-5, np.nan]), np.array([-1, WRIST, -1]))
+    likely, odd, unknown = audit([_instant(STANDING_M, t) for t in range(3)], CONFIG, plausible=told)
+    assert likely.accepted
+    assert (likely.nats_per_joint, likely.p_value, likely.blamed) == (3.0, 0.4, None)
+    assert odd.gates == ("pose",)
+    assert odd.reasons == ("pose unlike the clip's others (p = 2e-05), left wrist most to blame (limit 0.01)",)
+    assert unknown.accepted
+    assert (unknown.nats_per_joint, unknown.p_value, unknown.blamed) == (None, None, None)
+    [_, told_only, _] = audit([_instant(STANDING_M, t) for t in range(3)], AuditConfig(false_alarm=0.0), plausible=told)
+    assert told_only.accepted
+    assert told_only.blamed == "left_wrist"

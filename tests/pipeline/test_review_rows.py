@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.review_rows import excluded, review_file, write_review
+from pipeline.review_rows import dataset_rows, excluded, review_file, write_review
+from pipeline.store import Ref
+from pipeline.tables import AUDIT, write_rows
 from pipeline.types import Artefact
 from tests.pipeline.exports import made_export
 
@@ -28,6 +30,23 @@ def test_every_row_of_the_dataset_has_a_line_and_none_is_marked(tmp_path: Path, 
     assert excluded(tmp_path, dataset) == ()
     [child] = [line for line in lines if line["origin"] == "generated"]
     assert child["parent"] in {line["id"] for line in lines}
+
+
+def test_the_least_likely_come_first_and_those_nobody_judged_last(tmp_path: Path, dataset: Artefact) -> None:
+    plain = list(csv.DictReader(write_review(tmp_path, dataset).open()))
+    review_file(tmp_path, dataset).unlink()
+    rows = [{"t_ns": t, "person": 0, "p_value": p} for t, p in zip(time_ns_of(dataset), (0.5, 1e-5, None), strict=True)]
+    write_rows(tmp_path / "audit.parquet", rows, AUDIT)
+    made = [(Ref((), "walk"), Artefact("audit", tmp_path / "audit.parquet", "a", 3))]
+    lines = list(csv.DictReader(write_review(tmp_path, dataset, made).open()))
+    assert [line["least_p"] for line in lines] == sorted((line["least_p"] for line in lines), key=lambda p: float(p or 2))
+    assert lines[0]["least_p"] == "1e-05"
+    assert lines[-1]["least_p"] == ""
+    assert {line["id"] for line in lines} == {line["id"] for line in plain}
+
+
+def time_ns_of(dataset: Artefact) -> list[int]:
+    return sorted({row["t_ns"] for row in dataset_rows(dataset, ["t_ns"])})
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

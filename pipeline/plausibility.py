@@ -1,0 +1,59 @@
+"""How plausible the skeletons of a clip are by the pose prior, and which joint speaks against those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.types import DEFAULT_TOPOLOGY, Array, Skeletons3D
+
+# Above this p-value nobody is blamed: looking without each joint in turn takes 17 times as long.
+SUSPECT = 0.05
+CHUNK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Plausibility:
+    """Of every skeleton in the order of its rows: nats (N,) per joint, in the person's own size; p (N,) against all of the
+    clip; blamed (N,) the joint most to blame, -1 where p is above SUSPECT. NaN where too little is known."""
+
+    nats: Array
+    p: Array
+    blamed: NDArray[np.int64]
+
+
+def plausibility(skeletons: Iterable[Skeletons3D], weights: str) -> Plausibility:
+    """Judge all skeletons of a clip together; they are read twice, for scores and for blame.
+
+    Raises InputError for weights that are no pose prior.
+    """
+    from models.plausible import largest, p_values, usual_surprise
+    from models.prior_score import load_skeleton_prior
+    from models.weights import WeightsError
+
+    try:
+        prior = load_skeleton_prior(weights)
+    except WeightsError as error:
+        raise InputError(f"audit.prior: {error}") from error
+    scores = [prior.score(xyz_m) for xyz_m in _chunks(skeletons)]
+    nats = np.concatenate([np.zeros(0), *(some.nats for some in scores)])
+    surprise = np.concatenate([np.zeros((0, len(DEFAULT_TOPOLOGY))), *(some.surprise for some in scores)])
+    usual = usual_surprise(surprise)
+    p, blamed = p_values(largest(surprise / usual)), np.full(len(nats), -1)
+    suspects = p < SUSPECT
+    for first, xyz_m in zip(range(0, len(p), CHUNK), _chunks(skeletons), strict=False):
+        some = np.flatnonzero(suspects[first : first + CHUNK])
+        blamed[first + some] = prior.blamed(xyz_m[some], usual)
+    return Plausibility(nats, p, blamed)
+
+
+def _chunks(skeletons: Iterable[Skeletons3D]) -> Iterator[Array]:
+    """Joints (N, J, 3) of many instants together."""
+    stream = (xyz_m for instant in skeletons for xyz_m in instant.xyz_m)
+    while chunk := list(islice(stream, CHUNK)):
+        yield np.stack(chunk)
