@@ -54,8 +54,10 @@ def thumbnail(image: Image, xy_px: Array | None, caption: str, width_px: int = 4
     drawn = image if xy_px is None else draw_people(image, xy_px)
     height_px = round(image.shape[0] * width_px / image.shape[1])
     small = cv2.resize(drawn, (width_px, height_px), interpolation=cv2.INTER_AREA)
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(small, caption, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, width, cv2.LINE_AA)
+    # A thicker text is a longer one, so the outline is the same text moved by a pixel each way.
+    shadow = [(x, y, (0, 0, 0)) for x in (5, 7) for y in (15, 17)]
+    for x, y, colour in [*shadow, (6, 16, (255, 255, 255))]:
+        cv2.putText(small, caption, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1, cv2.LINE_AA)
     return small.astype(np.uint8)
 
 
