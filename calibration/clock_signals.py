@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 CLEARER, NEAR_S = 1.25, 0.3
 # Lags of windows are searched this far around that of the whole: 100 ppm over ten minutes are 30 ms either way.
 AROUND_S = 0.25
+# Windows are looked at again with the drift taken out that they told.
+ROUNDS = 3
 # A window further off the line than so many sigmas says nothing; so many must say something.
 OUTLIER_SIGMAS, LEAST_WINDOWS, LEAST_SHARE = 4.0, 3, 0.4
 
@@ -67,10 +69,24 @@ def signal_clock(a: Signal, b: Signal, max_offset_s: float, window_s: float, whi
             f"(expected {CLEARER})"
         )
     begin_s, end_s = max(a.start_s, b.start_s + whole_s), min(a.end_s, b.end_s + whole_s)
-    count = max(1, int((end_s - begin_s) / window_s))
-    edges_s = np.linspace(begin_s, end_s, count + 1)
-    lags_s = [_lag_s(a.between(*edge), b, whole_s, AROUND_S, whiten)[0] for edge in zip(edges_s, edges_s[1:], strict=False)]
-    return fitted_line(a.camera, b.camera, (edges_s[:-1] + edges_s[1:]) / 2, np.array(lags_s), 1.0 / a.rate_hz)
+    edges_s = np.linspace(begin_s, end_s, max(1, int((end_s - begin_s) / window_s)) + 1)
+    middle_s, windows = (edges_s[:-1] + edges_s[1:]) / 2, list(zip(edges_s, edges_s[1:], strict=False))
+    clock = PairClock(a.camera, b.camera, whole_s, 0.0, np.zeros((2, 2)), float(middle_s.mean()))
+    for _ in range(ROUNDS):
+        beside = _set_beside(a, b, clock)
+        more_s = [_lag_s(a.between(*window), beside, 0.0, AROUND_S, whiten)[0] for window in windows]
+        lag_s = clock.offset_s + clock.drift * (middle_s - clock.about_s) + np.array(more_s)
+        clock = fitted_line(a.camera, b.camera, middle_s, lag_s, 1.0 / a.rate_hz)
+    return clock
+
+
+def _set_beside(a: Signal, b: Signal, clock: PairClock) -> Signal:
+    """b's signal at a's own times by a clock: what it still lags is small, and the same all through a window. Drift left in
+    would smear a window's correlation over milliseconds, and its peak would be where the window is loudest."""
+    own_s = a.start_s + np.arange(len(a.values)) / a.rate_hz
+    there_s = own_s - clock.offset_s - clock.drift * (own_s - clock.about_s)
+    values = np.interp(there_s, b.start_s + np.arange(len(b.values)) / b.rate_hz, b.values, left=0.0, right=0.0)
+    return Signal(b.camera, values, a.start_s, a.rate_hz)
 
 
 def _lag_s(a: Signal, b: Signal, about_s: float, within_s: float, whiten: float) -> tuple[float, float]:
