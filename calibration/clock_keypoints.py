@@ -145,8 +145,8 @@ def _step(rows: Sequence[Crossings], clocks: Clocks) -> tuple[Array, Array]:
     scores: dict[int, Array] = {}
     for row in rows:
         by, error_px = _without_constants(row, _by_clocks(row, clocks))
-        weight = _cauchy(error_px)
-        normal += (by * weight[:, None]).T @ by
+        weight, slope = _cauchy(error_px)
+        normal += slope * (by * weight[:, None]).T @ by
         right -= by.T @ (weight * error_px)
         block_of = np.floor(clocks.session_s(row.a, row.a_s) / block_s).astype(np.int64)
         for block, score in _by_block(block_of, by * (weight * error_px)[:, None]):
@@ -201,9 +201,14 @@ def _without_constants(row: Crossings, by: Array) -> tuple[Array, Array]:
     return by, error_px
 
 
-def _cauchy(error_px: Array) -> Array:
+def _cauchy(error_px: Array) -> tuple[Array, float]:
+    """Weights (N,), and how much less than them the pull of an error grows with it, on average: standard errors that leave this
+    out are too small (Huber 1964, M-estimators: the variance is E[psi^2] / E[psi']^2)."""
     sigma_px = 1.4826 * float(np.median(np.abs(error_px))) if len(error_px) else 1.0
-    return np.asarray(1.0 / (1.0 + (error_px / max(CAUCHY_SIGMAS * sigma_px, 1e-9)) ** 2))
+    far = (error_px / max(CAUCHY_SIGMAS * sigma_px, 1e-9)) ** 2
+    weight = 1.0 / (1.0 + far)
+    slope = float(((1.0 - far) * weight**2).mean() / weight.mean()) if len(error_px) else 1.0
+    return weight, max(slope, 0.3)
 
 
 def _by_block(block_of: Whole, score: Array) -> Iterator[tuple[int, Array]]:

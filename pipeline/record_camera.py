@@ -16,7 +16,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.live import Arrival, LiveStream, Unreachable, open_live
 from pipeline.probe import NS
 from pipeline.segment import MS, Journal, Segment
-from pipeline.stream_parameters import Parameters
+from pipeline.stream_parameters import Parameters, is_closed
 
 # Seconds until the next try: a server that restarts is back within them, one that is down for long is not bothered.
 BACK_OFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -66,7 +66,7 @@ class CameraRecorder(threading.Thread):
         self._last: Arrival | None = None
         self._step_ns, self._repeats = 0, 0
         self._parameters: Parameters | None = None
-        self._changed = False
+        self._changed, self._closes = False, False
 
     def run(self) -> None:
         """Connect, copy, reconnect; a disk that does not take more, or an address that was never right, ends it."""
@@ -130,6 +130,9 @@ class CameraRecorder(threading.Thread):
         """Write one packet, into a new segment where one is due; what cannot be shown without an earlier one is left out."""
         if arrival.packet.is_corrupt:
             self._tell("damaged", f"frame {self.frames}: parts of it were lost on the way")
+        if self.codec == "mjpeg" and self._is_cut_off(arrival):
+            self._tell("damaged", "a picture was cut off on the way and is left out")
+            return
         last, self._last = self._last, arrival
         self._repeats = self._repeats + 1 if last is not None and arrival.dts_ns == last.dts_ns else 0
         if self._repeats:  # later frames refer to it, so it is kept
@@ -142,6 +145,12 @@ class CameraRecorder(threading.Thread):
         self._look_for_change(live, arrival)
         if self._segment is not None or self._begin_segment(live, arrival):
             self._write(arrival)
+
+    def _is_cut_off(self, arrival: Arrival) -> bool:
+        """A JPEG without its end, from a camera that ends others: a server that was killed. No other picture needs it."""
+        closed = is_closed(memoryview(arrival.packet))
+        self._closes |= closed
+        return self._closes and not closed
 
     def _look_for_change(self, live: LiveStream, arrival: Arrival) -> None:
         new = live.parameters(arrival.packet)

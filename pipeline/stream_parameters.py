@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 # Bytes: parameter sets stand before the first slice of a keyframe, a JPEG's frame header behind its tables.
 _LOOK = 4096
+_PADDING = 64
 _JPEG_HEADERS = {0xC0, 0xC1, 0xC2}
 
 
@@ -46,6 +47,11 @@ def parameters_of(codec: str, data: memoryview) -> Parameters | None:
             sets.setdefault(unit, kind)
     picture = b"".join(unit for unit, kind in sets.items() if kind == syntax.sps)
     return Parameters(picture, b"".join(b"\0\0\0\1" + unit for unit in sets)) if picture else None
+
+
+def is_closed(data: memoryview) -> bool:
+    """Whether a JPEG ends with its end marker (ITU T.81, B.1.1.3), padding aside: one that was cut off does not."""
+    return bytes(data[-_PADDING:]).rstrip(b"\0").endswith(b"\xff\xd9")
 
 
 def continues_picture(codec: str, data: memoryview) -> bool:

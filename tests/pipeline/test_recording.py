@@ -286,3 +286,15 @@ def test_a_disk_that_is_full_in_the_end_is_told_in_the_manifest(tmp_path: Path, 
         assert probe.frames >= manifest["cameras"]["cam1"]["frames"] - 60
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_jpeg_that_was_cut_off_is_left_out_and_told(tmp_path: Path) -> None:
+    frames = jpeg_frames(numbered(48))
+    frames[10] = frames[10][: len(frames[10]) // 2]
+    with serving({"a": frames}) as server:
+        made = _record(tmp_path / "walk", {"cam1": f"http://127.0.0.1:{server.port}/a"}, 2.0)
+    figures = made.manifest["cameras"]["cam1"]
+    assert figures["happened"]["damaged"] >= 1
+    probe = RecordingReader(tmp_path / "walk" / "cam1").check(lambda n: None)
+    assert (probe.problem, probe.frames) == ("", figures["frames"])
+    assert "cut off" in next(event["detail"] for event in made.manifest["events"] if event["kind"] == "damaged")
