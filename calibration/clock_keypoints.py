@@ -143,15 +143,20 @@ def _step(rows: Sequence[Crossings], clocks: Clocks) -> tuple[Array, Array]:
     normal, right = np.zeros((size, size)), np.zeros(size)
     block_s = min(BLOCK_S, max((np.ptp(row.a_s) for row in rows if len(row.a_s)), default=BLOCK_S) / LEAST_BLOCKS)
     scores: dict[int, Array] = {}
+    slopes = []
     for row in rows:
         by, error_px = _without_constants(row, _by_clocks(row, clocks))
         weight, slope = _cauchy(error_px)
-        normal += slope * (by * weight[:, None]).T @ by
+        slopes.append(slope)
+        normal += (by * weight[:, None]).T @ by
         right -= by.T @ (weight * error_px)
         block_of = np.floor(clocks.session_s(row.a, row.a_s) / block_s).astype(np.int64)
         for block, score in _by_block(block_of, by * (weight * error_px)[:, None]):
             scores[block] = scores.get(block, np.zeros(size)) + score
-    return _solved(normal, right, np.array(list(scores.values())).reshape(-1, size), clocks)
+    # What divides a step's score divides its standard error: the pull that errors gain, not the weights (the step, far from
+    # the solution, is safer with the weights).
+    by_block = np.array(list(scores.values())).reshape(-1, size) / float(np.mean(slopes))
+    return _solved(normal, right, by_block, clocks)
 
 
 def _solved(normal: Array, right: Array, scores: Array, clocks: Clocks) -> tuple[Array, Array]:
