@@ -1,4 +1,5 @@
 # make demo    makes .venv, installs, and runs the main job on a virtual session
+# make docs    writes docs/reference/ from the code
 # make test    makes .venv, installs, and runs the tests, the linter and the type checker
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -10,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-all lint serve clean
+.PHONY: install demo test test-all lint docs serve clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +36,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python -m docs.make_reference
 
 serve: install
 	$(BIN)/posemill serve

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
-from calibration.format_fields import camera, flag, lens_of, name, numbers, rotation, toml_text, vector
+from calibration.format_fields import flag, table_camera, toml_text, vector
 from calibration.rig import Rig
 
 
@@ -47,17 +48,7 @@ def _camera(key: str, table: dict[Any, Any], where: str) -> Camera:
             raise CalibrationError(
                 f"{where}: {field}: missing; finish this camera's calibration in caliscope, or mark it `ignore`"
             )
-    lens, dist = lens_of(numbers(table, "distortions", where), flag(table, "fisheye", where), where, "distortions")
-    return camera(
-        where,
-        name=name(table.get("name", f"cam_{key}"), where),
-        size=numbers(table, "size", where, (2,)),
-        K=numbers(table, "matrix", where, (3, 3)),
-        dist=dist,
-        lens=lens,
-        R=rotation(numbers(table, "rotation", where), where, "rotation"),
-        t_m=vector(table, "translation", where, 3),
-    )
+    return table_camera(table, where, f"cam_{key}", partial(vector, size=3))
 
 
 def write(rig: Rig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,24 @@ def camera(where: str, *, name: str, size: Array, K: Array, dist: Array, lens: s
         return Camera(name, (int(size[0]), int(size[1])), K, dist, lens, Rigid(rotation(R, where, "R"), t_m))
     except CalibrationError as error:
         raise error if str(error).startswith(where) else CalibrationError(f"{where}: {error}") from error
+
+
+def table_camera(table: dict[Any, Any], where: str, key: str, vector_m: Callable[..., Array]) -> Camera:
+    """The camera of a toml table as aniposelib began and others go on writing it; called `key` where it has no name.
+
+    vector_m: reads a vector as this format writes it, from (table, field, where).
+    """
+    lens, dist = lens_of(numbers(table, "distortions", where), flag(table, "fisheye", where), where, "distortions")
+    return camera(
+        where,
+        name=name(table.get("name", key), where),
+        size=numbers(table, "size", where, (2,)),
+        K=numbers(table, "matrix", where, (3, 3)),
+        dist=dist,
+        lens=lens,
+        R=rotation(numbers(table, "rotation", where), where, "rotation"),
+        t_m=vector_m(table, "translation", where),
+    )
 
 
 def stereo_pairs(value: Any, where: str) -> tuple[tuple[str, str], ...]:

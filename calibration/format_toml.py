@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
-from calibration.format_fields import camera, flag, lens_of, name, numbers, rotation, square, stereo_pairs, toml_text
+from calibration.format_fields import numbers, square, stereo_pairs, table_camera, toml_text
 from calibration.rig import Rig
 
 # Tables of such a file that are no cameras (Pose2Sim's common.py, caliscope's config.toml).
@@ -40,17 +41,7 @@ def read(content: dict[Any, Any], path: Path) -> Rig:
 
 
 def _camera(key: str, table: dict[Any, Any], where: str) -> Camera:
-    lens, dist = lens_of(numbers(table, "distortions", where), flag(table, "fisheye", where), where, "distortions")
-    return camera(
-        where,
-        name=name(table.get("name", key), where),
-        size=numbers(table, "size", where, (2,)),
-        K=numbers(table, "matrix", where, (3, 3)),
-        dist=dist,
-        lens=lens,
-        R=rotation(numbers(table, "rotation", where), where, "rotation"),
-        t_m=numbers(table, "translation", where, (3,)),
-    )
+    return table_camera(table, where, key, partial(numbers, shape=(3,)))
 
 
 def write(rig: Rig) -> str:

@@ -142,15 +142,6 @@ def points_map(rect: Rectification, disparity_px: ArrayLike) -> Array:
     return (homogeneous[..., :3] / homogeneous[..., 3:]) @ rect.R1  # cam = R1' rectified
 
 
-def points_from_disparity(rect: Rectification, disparity_px: ArrayLike) -> Array:
-    """(N, 3) metres in the left camera's frame: the finite points of `points_map`, row by row.
-
-    For world coordinates: ``rect.left.cam_from_world.inverse().apply(points)``.
-    """
-    points = points_map(rect, disparity_px).reshape(-1, 3)
-    return points[np.isfinite(points).all(1)]
-
-
 def _check_pair(left: Camera, right: Camera, right_from_left: Rigid) -> None:
     pair = f"stereo pair {left.name}, {right.name}"
     if left.size_wh != right.size_wh:

@@ -12,7 +12,7 @@ from flows.terminal import JsonOption, answering
 draw = typer.Typer(help="Draw virtual people to train on, with exact labels.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Argument(metavar="DIR", help="Folder for the pictures.")]
-Count = Annotated[int, typer.Argument(metavar="N", min=1, help="How many.")]
+Count = Annotated[int, typer.Argument(metavar="N", min=1, help="How many to draw.")]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 Wardrobe = Annotated[str, typer.Option(help="Folder of MakeHuman clothes; default: painted clothes.")]
 

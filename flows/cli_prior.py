@@ -25,7 +25,7 @@ def train_prior(
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoint, curve, weights.")] = Path("runs/prior"),
     steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 5000,
     batch: Annotated[int, typer.Option("--batch", min=4, help="Skeletons per step.")] = 1024,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate.")] = 3e-3,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest learning rate.")] = 3e-3,
     seconds: Seconds = None,
     seed: Seed = 0,
     as_json: JsonOption = False,

@@ -16,7 +16,7 @@ def review(
     approve: Annotated[bool, typer.Option("--approve", help="Its dataset may be released.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="It may not; asks for --reason.")] = False,
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides; stands in the card of a release.")] = "",
-    reason: Annotated[str, typer.Option("--reason", help="Why.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; stands in the card of a release.")] = "",
     settings: SetOption = [],  # noqa: B006
     preset: PresetOption = "",
     as_json: JsonOption = False,

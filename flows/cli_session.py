@@ -84,14 +84,16 @@ def new(
     stereo: Annotated[str, typer.Option("--stereo", metavar="FILE", help="Stereo file or URL: left and right.")] = "",
     stereo_layout: StereoLayoutOption = "",
     clip: Annotated[str, typer.Option("--clip", help="Name of the clip.")] = "",
-    board: Annotated[str, typer.Option("--board", metavar="SPEC", help="e.g. charuco:5x7:0.04:0.03:DICT_4X4_50")] = "",
+    board: Annotated[
+        str, typer.Option("--board", metavar="SPEC", help="Board filmed, e.g. charuco:5x7:0.04:0.03:DICT_4X4_50")
+    ] = "",
     board_clip: Annotated[bool, typer.Option("--board-clip", help="The board moves in this clip.")] = False,
     rig: Annotated[str, typer.Option("--rig", metavar="FILE", help="Import the rig instead of solving it.")] = "",
-    intrinsics: Annotated[Texts, typer.Option("--intrinsics", metavar="NAME=FOLDER", help="Board photos.")] = [],  # noqa: B006
-    detections: Annotated[Texts, typer.Option("--detections", metavar="NAME=PATH", help="Imported.")] = [],  # noqa: B006
-    image_origin: Annotated[Texts, typer.Option("--image-origin", metavar="NAME=X,Y", help="In px.")] = [],  # noqa: B006
-    image_fit: Annotated[Texts, typer.Option("--image-fit", metavar="NAME=contain", help="Resized video.")] = [],  # noqa: B006
-    stereo_pair: Annotated[Texts, typer.Option("--stereo-pair", metavar="LEFT,RIGHT")] = [],  # noqa: B006
+    intrinsics: Annotated[Texts, typer.Option("--intrinsics", metavar="NAME=FOLDER", help="Photos of its board.")] = [],  # noqa: B006
+    detections: Annotated[Texts, typer.Option("--detections", metavar="NAME=PATH", help="By another tool.")] = [],  # noqa: B006
+    image_origin: Annotated[Texts, typer.Option("--image-origin", metavar="NAME=X,Y", help="Video cropped at X,Y px.")] = [],  # noqa: B006
+    image_fit: Annotated[Texts, typer.Option("--image-fit", metavar="NAME=contain", help="Resized: contain, stretch.")] = [],  # noqa: B006
+    stereo_pair: Annotated[Texts, typer.Option("--stereo-pair", metavar="LEFT,RIGHT", help="Side by side.")] = [],  # noqa: B006
     image_fps: Annotated[float | None, typer.Option("--image-fps", help="Frame rate of image folders.")] = None,
     readout: Annotated[Texts, typer.Option("--readout", metavar="NAME=MS", help="Rolling shutter: ms, or solve.")] = [],  # noqa: B006
     as_json: JsonOption = False,
@@ -128,7 +130,7 @@ def new(
 
 
 def board(
-    spec: Annotated[str, typer.Argument(metavar="[SPEC]", help="e.g. charuco:5x7:0.032:0.024:DICT_4X4_50")] = "",
+    spec: Annotated[str, typer.Argument(metavar="[SPEC]", help="Board, e.g. charuco:5x7:0.032:0.024:DICT_4X4_50")] = "",
     out: Annotated[Path | None, typer.Argument(metavar="[OUT.pdf]", help="Where the sheet to print is written.")] = None,
     paper: Annotated[str, typer.Option("--paper", help="A4 to A0, letter, or WIDTHxHEIGHT in mm.")] = "A4",
     margin_mm: Annotated[float, typer.Option("--margin", min=0, help="Paper the printer leaves white, in mm.")] = 10.0,

@@ -78,7 +78,7 @@ TagRamp = Annotated[
     typer.Option("--tag-ramp", metavar="BEGIN:END", help="Steps over which the loss of the tags comes in; none with --from."),
 ]
 Seconds = Annotated[float | None, typer.Option("--seconds", help="Stop cleanly after this long.")]
-Seed = Annotated[int, typer.Option("--seed", min=0)]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Precision = Annotated[str, typer.Option("--precision", metavar="auto|fp32|bf16", help="auto: bf16 where it is native.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that prepare images.")]

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +24,7 @@ from flows.revive import Reviver
 from flows.terminal import say
 from flows.watch import Watcher
 from models.stop_signals import stop_signals
+from pipeline.background import meanwhile
 from pipeline.errors import InputError, StageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,8 +56,8 @@ def serve(port: int = 4200, watch: Path = Path("data/sessions")) -> None:
         with (
             running("reports", reports_words, environment, home) as reports,
             running("worker", worker_words, environment, home) as worker,
-            meanwhile(Watcher(watch, starter(environment)).run),
-            meanwhile(Reviver(partial(ask_api, environment["PREFECT_API_URL"])).run),
+            meanwhile(Watcher(watch, starter(environment)).run, STOP_S),
+            meanwhile(Reviver(partial(ask_api, environment["PREFECT_API_URL"])).run, STOP_S),
         ):
             for line in addresses(port, watch):
                 say(line)
@@ -84,19 +84,6 @@ def starter(environment: dict[str, str]) -> Callable[[Path], None]:
         ask_api(api, f"/deployments/{deployment}/create_flow_run", once)
 
     return start
-
-
-@contextmanager
-def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Something that goes on beside the block until it is told to end."""
-    ended = threading.Event()
-    thread = threading.Thread(target=work, args=(ended,), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join(STOP_S)
 
 
 def addresses(port: int, watch: Path) -> list[str]:

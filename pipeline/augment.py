@@ -17,7 +17,7 @@ from pipeline.augment_scene import Scene, composed
 from pipeline.clip_rig import clip_rig
 from pipeline.config import AugmentConfig, DetectConfig
 from pipeline.consistency import retriangulated_mm, view_reasons
-from pipeline.detect import FindsPeople, keep_good
+from pipeline.detect import FindsPeople, detect
 from pipeline.fidelity import Gates, LabelCheck, background_reasons, check_labels
 from pipeline.progress import progress
 from pipeline.samples import encode_png, generated_id, keep_accepted, sample_rows
@@ -142,9 +142,8 @@ def gates_of(config: AugmentConfig) -> Gates:
 
 def find_again(detector: FindsPeople, image: Image, config: AugmentConfig) -> Poses2D:
     """The people that the detector finds in one image, by the rules of the detect stage."""
-    [(xy_px, score, tag)] = detector.detect(image[None])
-    rules = DetectConfig(min_score=config.check_min_score)
-    return keep_good(Poses2D("", 0, xy_px, score, tag), rules)
+    [people] = detect(detector, [(0, image)], "", DetectConfig(min_score=config.check_min_score))
+    return people
 
 
 def _sample(drawn: Drawn, generator: str) -> Sample:

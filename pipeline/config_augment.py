@@ -54,7 +54,7 @@ class AugmentConfig(Section):
     scheduler: Literal["ddim", "ddpm", "dpm++", "euler", "flow"] = Field(
         "ddim", description="sampler; ddpm wants hundreds of steps, flow (and dpm++) is for models trained as rectified flows"
     )
-    steps: int = Field(20, ge=1, description="sampling steps")
+    steps: int = Field(20, ge=1, description="sampling steps of an image; more are slower")
     guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale")
     detector_guidance: float = Field(
         0.3,

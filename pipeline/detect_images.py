@@ -13,9 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.config import DetectConfig
 from pipeline.detect import FindsPeople, detect, detector_of
 from pipeline.errors import InputError
@@ -85,12 +82,6 @@ def detect_file(
                 frames, people = frames + 1, people + len(pose)
                 joints, total = joints + int((pose.score > 0).sum()), total + float(pose.score.sum())
     return {"file": str(file), "frames": frames, "people": people, "mean_score": total / joints if joints else 0.0}
-
-
-def find_people(detector: FindsPeople, image: NDArray[np.uint8], config: DetectConfig) -> Poses2D:
-    """The people in one RGB image (H, W, 3), as the detect stage keeps them."""
-    [people] = detect(detector, [(0, image)], "", config)
-    return people
 
 
 def is_video(file: Path) -> bool:

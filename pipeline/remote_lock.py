@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
+from pipeline.background import meanwhile
 from pipeline.errors import StageError
 
 RENEW_S = 20.0
@@ -24,14 +26,10 @@ STALE_S = 90.0
 @contextmanager
 def held(files: Any, path: str, mine: dict[str, Any]) -> Iterator[None]:
     """Hold for the block what `take` took."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_renew, args=(files, path, mine, ended), daemon=True)
-    thread.start()
     try:
-        yield
+        with meanwhile(partial(_renew, files, path, mine), RENEW_S):
+            yield
     finally:
-        ended.set()
-        thread.join(RENEW_S)
         with suppress(Exception):  # it counts no more after STALE_S anyway
             files.rm_file(path)
 

@@ -24,7 +24,7 @@ class _Record(BaseModel):
 class Source(_Record):
     """Where the frames of one camera come from: a video file, an image folder, and a crop of it for tiled and stereo files."""
 
-    path: str
+    path: str = Field(description="video file or image folder; relative to the session's folder")
     crop_px: tuple[int, int, int, int] | None = Field(None, description="x, y, width, height inside each frame")
     fps: float | None = Field(None, gt=0, description="frame rate of an image folder; videos carry their own times")
     image_origin_px: tuple[float, float] | None = Field(
@@ -40,10 +40,10 @@ class ClipClock(_Record):
     offset_s + drift_ppm 1e-6 s. Standard errors hold in the middle of the clip."""
 
     method: str = Field(description="how it was measured")
-    offset_s: dict[str, float]
-    drift_ppm: dict[str, float] = {}
+    offset_s: dict[str, float] = Field(description="camera: s to add to its own time")
+    drift_ppm: dict[str, float] = Field({}, description="camera: how much its clock is slow, in millionths")
     sigma_ms: dict[str, float] = Field({}, description="standard error of each offset")
-    drift_sigma_ppm: dict[str, float] = {}
+    drift_sigma_ppm: dict[str, float] = Field({}, description="standard error of each drift")
 
     def session_ns(self, camera: str, own_ns: Sequence[int]) -> tuple[int, ...]:
         """Own times of a camera on the session clock; unchanged for a camera that is not named."""
@@ -55,15 +55,15 @@ class ClipClock(_Record):
 class Live(_Record):
     """Where a camera is recorded from: an address without its password, and a crop for tiled and stereo pictures."""
 
-    url: str
+    url: str = Field(description="address of the stream or device; a password is replaced in it")
     crop_px: tuple[int, int, int, int] | None = Field(None, description="x, y, width, height inside each frame")
 
 
 class Clip(_Record):
     """One recording: a source per camera, and detections that stand in for the detect stage where they were imported."""
 
-    name: str = Field(pattern=NAME_PATTERN)
-    sources: dict[str, Source]
+    name: str = Field(pattern=NAME_PATTERN, description="name of the clip, and of its folder below clips/")
+    sources: dict[str, Source] = Field(description="camera: where its frames come from")
     clock: ClipClock | None = Field(None, description="written by `posemill sync`; none: cameras started together")
     detections: dict[str, str] = Field({}, description="camera: OpenPose JSON folder or COCO-results JSON")
 
@@ -82,22 +82,22 @@ class CalibrationInputs(_Record):
 class Session(_Record):
     """A recording session. Clips other than the board clip hold people."""
 
-    version: int = 1
-    name: str = Field(pattern=NAME_PATTERN)
-    cameras: tuple[str, ...] = Field(min_length=1)
-    stereo_pairs: tuple[tuple[str, str], ...] = ()
+    version: int = Field(1, description="of this file's format")
+    name: str = Field(pattern=NAME_PATTERN, description="name of the session; sessions released together have different ones")
+    cameras: tuple[str, ...] = Field(min_length=1, description="names of all cameras, in the order of the rig")
+    stereo_pairs: tuple[tuple[str, str], ...] = Field((), description="left and right camera of each stereo pair")
     board: str = Field(
         "", description="kind:columns x rows:square m[:marker m:dictionary], e.g. chessboard:4x7:0.06; several joined by +"
     )
-    calibration: CalibrationInputs = CalibrationInputs()
-    clips: tuple[Clip, ...] = ()
+    calibration: CalibrationInputs = Field(CalibrationInputs(), description="what the rig is made from")
+    clips: tuple[Clip, ...] = Field((), description="what was recorded")
     live: dict[str, Live] = Field(
         {}, description="camera: where `posemill record` finds it; passwords are in .credentials.yaml"
     )
     people: dict[str, dict[int, str]] = Field(
         {}, description="clip: {number of the person in the clip: name}; the same name is the same person, in all sessions"
     )
-    preset: str = "default"
+    preset: str = Field("default", description="settings to start from: default or demo")
     config: dict[str, Any] = Field({}, description="settings of this session, over those of the preset")
 
     @model_validator(mode="after")

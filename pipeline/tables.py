@@ -17,30 +17,31 @@ from pipeline.types import Poses2D, Skeletons3D
 
 _REALS = pa.list_(pa.float64())
 _WHOLES = pa.list_(pa.int64())
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 # One row per camera and instant: which frame of which source was on screen.
 FRAMES = pa.schema(
     [
-        ("instant", pa.int64()),
+        ("instant", pa.int64()),  # number of the instant in the clip, from 0
         ("t_ns", pa.int64()),  # of the instant, on the session clock
-        ("camera", pa.string()),
-        ("frame_index", pa.int64()),  # -1: the camera has no frame at this instant
-        ("frame_t_ns", pa.int64()),
-        ("width_px", pa.int64()),
-        ("height_px", pa.int64()),
+        ("camera", pa.string()),  # name of the camera
+        ("frame_index", pa.int64()),  # number of its frame on screen then, from 0; -1: the camera has no frame at this instant
+        ("frame_t_ns", pa.int64()),  # when that frame was taken, on the session clock; null without a frame
+        ("width_px", pa.int64()),  # of the camera's image
+        ("height_px", pa.int64()),  # of the camera's image
     ]
 )
 
 # One row per camera, instant and person.
 POSES2D = pa.schema(
     [
-        ("t_ns", pa.int64()),
-        ("camera", pa.string()),
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("camera", pa.string()),  # name of the camera
         ("person", pa.int64()),  # index in this image, not an identity
-        ("x_px", _REALS),
-        ("y_px", _REALS),
-        ("score", _REALS),
-        ("tag", _REALS),
+        ("x_px", _REALS),  # by joint (COCO-17), in the clip's own distorted image; NaN: not found
+        ("y_px", _REALS),  # by joint, likewise
+        ("score", _REALS),  # by joint, 0 to 1; 0: not found
+        ("tag", _REALS),  # associative embedding of the person; empty for imported detections
     ]
 )
 
@@ -50,119 +51,128 @@ IMAGE_POSES = pa.schema(
         ("file", pa.string()),  # path as it was given
         ("frame", pa.int64()),  # from 0; 0 for a still image
         ("t_ns", pa.int64()),  # after the video's first frame
-        ("width_px", pa.int64()),
-        ("height_px", pa.int64()),
-        ("person", pa.int64()),  # best first
-        ("x_px", _REALS),
-        ("y_px", _REALS),
-        ("score", _REALS),
-        ("tag", _REALS),
+        ("width_px", pa.int64()),  # of the image
+        ("height_px", pa.int64()),  # of the image
+        ("person", pa.int64()),  # index in this image, best first
+        ("x_px", _REALS),  # by joint (COCO-17); NaN: not found
+        ("y_px", _REALS),  # by joint, likewise
+        ("score", _REALS),  # by joint, 0 to 1; 0: not found
+        ("tag", _REALS),  # associative embedding of the person
     ]
 )
 
 # One row per instant and person.
 SKELETONS3D = pa.schema(
     [
-        ("t_ns", pa.int64()),
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
         ("person", pa.int64()),  # identity within the clip
-        ("x_m", _REALS),
-        ("y_m", _REALS),
-        ("z_m", _REALS),
-        ("score", _REALS),
-        ("error_px", _REALS),
-        ("n_views", _WHOLES),
+        ("x_m", _REALS),  # by joint (COCO-17), in the world; NaN: not known
+        ("y_m", _REALS),  # by joint, likewise
+        ("z_m", _REALS),  # by joint, likewise; z is up
+        ("score", _REALS),  # by joint: mean detection score of the views used
+        ("error_px", _REALS),  # by joint: mean reprojection error over the views used
+        ("n_views", _WHOLES),  # by joint: views used
         ("covariance_m2", pa.list_(_REALS)),  # per joint nine numbers, row-major; null when unknown
         ("smooth_x_m", _REALS),  # by the track over time, gaps filled; null when tracks were not smoothed
-        ("smooth_y_m", _REALS),
-        ("smooth_z_m", _REALS),
+        ("smooth_y_m", _REALS),  # by joint, likewise
+        ("smooth_z_m", _REALS),  # by joint, likewise
         ("smooth_sigma_m", _REALS),  # 1 sigma of a coordinate
     ]
 )
 
-SMOOTH = ("smooth_x_m", "smooth_y_m", "smooth_z_m")
-
 # One row per instant and person of SKELETONS3D.
 AUDIT = pa.schema(
     [
-        ("t_ns", pa.int64()),
-        ("person", pa.int64()),
-        ("accepted", pa.bool_()),
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("person", pa.int64()),  # identity within the clip
+        ("accepted", pa.bool_()),  # whether every gate was passed
         ("gates", pa.list_(pa.string())),  # those it did not pass, by name: `pipeline.audit.GATES`
         ("reasons", pa.list_(pa.string())),  # the same in words, with numbers
-        ("error_px", pa.float64()),
-        ("joints", pa.int64()),
-        ("limb_deviation", pa.float64()),
+        ("error_px", pa.float64()),  # mean over the skeleton's joints
+        ("joints", pa.int64()),  # how many are known
+        ("limb_deviation", pa.float64()),  # largest share by which a limb differs from the person's median
         ("nats_per_joint", pa.float64()),  # log density by the pose prior, in the person's own size; null: not judged
         ("p_value", pa.float64()),  # how many of the clip's own skeletons are as surprising, if all are people
         ("blamed", pa.string()),  # the joint most to blame; null where p_value is above 0.05
     ]
 )
 
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
 # One row per image of the dataset.
 SAMPLES = pa.schema(
     [
-        ("id", pa.string()),
-        ("image", _IMAGE),
-        ("clip", pa.string()),
-        ("camera", pa.string()),
-        ("t_ns", pa.int64()),
-        ("width_px", pa.int64()),
-        ("height_px", pa.int64()),
-        ("x_px", pa.list_(_REALS)),
-        ("y_px", pa.list_(_REALS)),
-        ("visible", pa.list_(_WHOLES)),
+        ("id", pa.string()),  # clip, camera and t_ns; -g and the variant's number behind it where generated
+        ("image", _IMAGE),  # the encoded picture (JPEG captured, PNG generated) and its file name
+        ("clip", pa.string()),  # name of the clip
+        ("camera", pa.string()),  # name of the camera
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("width_px", pa.int64()),  # of this picture
+        ("height_px", pa.int64()),  # of this picture
+        ("x_px", pa.list_(_REALS)),  # by person and joint (COCO-17), in this picture; NaN: not labelled
+        ("y_px", pa.list_(_REALS)),  # by person and joint, likewise
+        ("visible", pa.list_(_WHOLES)),  # by person and joint, COCO's v: 2 seen, 1 hidden, 0 not labelled
         ("person", _WHOLES),  # identity within the clip; -1 where nobody knows
-        ("x_m", pa.list_(_REALS)),
-        ("y_m", pa.list_(_REALS)),
-        ("z_m", pa.list_(_REALS)),
+        ("x_m", pa.list_(_REALS)),  # by person and joint, in the world
+        ("y_m", pa.list_(_REALS)),  # by person and joint, likewise
+        ("z_m", pa.list_(_REALS)),  # by person and joint, likewise; z is up
         ("ignore_xywh_px", pa.list_(_REALS)),  # boxes around people who are in the image but carry no label
-        ("origin", pa.string()),
-        ("prompt", pa.string()),
-        ("seed", pa.int64()),
-        ("generator", pa.string()),
-        ("parent", pa.string()),
-        ("verdict", pa.string()),
-        ("reasons", pa.list_(pa.string())),
+        ("origin", pa.string()),  # captured or generated
+        ("prompt", pa.string()),  # what the picture was to show; generated only
+        ("seed", pa.int64()),  # of the sampler; generated only
+        ("generator", pa.string()),  # name and digest of the model; generated only
+        ("parent", pa.string()),  # id of the captured sample whose pose it shows; generated only
+        ("verdict", pa.string()),  # accepted or rejected
+        ("reasons", pa.list_(pa.string())),  # why it was rejected, with numbers
         ("oks", _REALS),  # per person, generated only: how well the person detected again agrees with the label
         ("drift_px", pa.list_(_REALS)),  # per person and joint, generated only: from the label to the joint detected again
     ]
 )
 
 # One row per image of a released dataset: ids, and the parents of generated images, begin with the session's name.
-RELEASED = pa.schema([("session", pa.string()), *SAMPLES])
+RELEASED = pa.schema([("session", pa.string()), *SAMPLES])  # name of the session that it comes from
 
 # The columns that diffusers' train_controlnet.py asks for.
-CONTROLNET = pa.schema([("image", _IMAGE), ("conditioning_image", _IMAGE), ("text", pa.string())])
+CONTROLNET = pa.schema(
+    [
+        ("image", _IMAGE),  # the picture
+        ("conditioning_image", _IMAGE),  # its people as an OpenPose-coloured pose map
+        ("text", pa.string()),  # the prompt it was made with, or a description
+    ]
+)
 
 # What a virtual recording really showed. One row per instant of the board clip: world_from_board.
-TRUTH_BOARD = pa.schema([("instant", pa.int64()), ("t_ns", pa.int64()), ("rvec_rad", _REALS), ("t_m", _REALS)])
+TRUTH_BOARD = pa.schema(
+    [
+        ("instant", pa.int64()),  # number of the instant, from 0
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("rvec_rad", _REALS),  # rotation, as an axis times its angle
+        ("t_m", _REALS),  # translation
+    ]
+)
 
 # One row per instant, person and joint (index into COCO-17), world metres.
 TRUTH_JOINTS = pa.schema(
     [
-        ("t_ns", pa.int64()),
-        ("instant", pa.int64()),
-        ("person", pa.int64()),
-        ("joint", pa.int64()),
-        ("x_m", pa.float64()),
-        ("y_m", pa.float64()),
-        ("z_m", pa.float64()),
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("instant", pa.int64()),  # number of the instant, from 0
+        ("person", pa.int64()),  # number of the virtual person
+        ("joint", pa.int64()),  # index into COCO-17
+        ("x_m", pa.float64()),  # in the world
+        ("y_m", pa.float64()),  # in the world
+        ("z_m", pa.float64()),  # in the world; z is up
     ]
 )
 
 # One row per instant, camera, person and joint: its distorted pixel, and COCO's v (2 seen, 1 hidden, 0 outside).
 TRUTH_VIEWS = pa.schema(
     [
-        ("t_ns", pa.int64()),
-        ("instant", pa.int64()),
-        ("camera", pa.string()),
-        ("person", pa.int64()),
-        ("joint", pa.int64()),
-        ("x_px", pa.float64()),
-        ("y_px", pa.float64()),
-        ("visible", pa.int64()),
+        ("t_ns", pa.int64()),  # of the instant, on the session clock
+        ("instant", pa.int64()),  # number of the instant, from 0
+        ("camera", pa.string()),  # name of the camera
+        ("person", pa.int64()),  # number of the virtual person
+        ("joint", pa.int64()),  # index into COCO-17
+        ("x_px", pa.float64()),  # in the distorted image
+        ("y_px", pa.float64()),  # in the distorted image
+        ("visible", pa.int64()),  # 2 seen, 1 hidden, 0 outside the image
     ]
 )
 
@@ -213,15 +223,6 @@ def poses2d_rows(poses: Iterable[Poses2D]) -> Iterator[dict[str, Any]]:
                 "score": pose.score[person].tolist(),
                 "tag": pose.tag[person].tolist(),
             }
-
-
-def poses2d_by_instant(rows: Sequence[dict[str, Any]], camera: str, joints: int) -> dict[int, Poses2D]:
-    """POSES2D rows of one camera as t_ns -> Poses2D; instants without people are absent."""
-    grouped: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["camera"] == camera:
-            grouped.setdefault(row["t_ns"], []).append(row)
-    return {t_ns: poses2d_from_rows(group, joints) for t_ns, group in grouped.items()}
 
 
 def poses2d_from_rows(rows: Sequence[dict[str, Any]], joints: int) -> Poses2D:
@@ -289,7 +290,7 @@ def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:
         error_px=np.array([row["error_px"] for row in rows], dtype=float),
         n_views=np.array([row["n_views"] for row in rows]),
         covariance_m2=None if covariance is None else covariance.reshape(len(rows), -1, 3, 3),
-        smooth_m=np.stack([_columns(row, *SMOOTH) for row in rows]) if smooth else None,
+        smooth_m=np.stack([_columns(row, "smooth_x_m", "smooth_y_m", "smooth_z_m") for row in rows]) if smooth else None,
         smooth_sigma_m=np.array([row["smooth_sigma_m"] for row in rows], dtype=float) if smooth else None,
     )
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from docs import make_reference
 from flows.cli import app
+from pipeline.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("calibration", "models", "pipeline", "flows")
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "data").glob("*.md")])
 
 
 def _command_lines(text: str) -> list[list[str]]:
@@ -79,3 +81,53 @@ def test_every_public_name_has_a_docstring(package: str) -> None:
             ):
                 missing.append(f"{where}: {node.name}")
     assert not missing, f"without a docstring: {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("page", sorted(make_reference.pages()))
+def test_the_reference_is_what_the_code_says(page: str) -> None:
+    assert (make_reference.FOLDER / page).read_text() == make_reference.pages()[page], f"{page} is stale: run `make docs`"
+
+
+def test_the_reference_holds_no_page_that_nobody_writes() -> None:
+    assert {path.name for path in make_reference.FOLDER.iterdir()} == set(make_reference.pages())
+
+
+def _says_something(text: str | None) -> bool:
+    """More than two words: what names itself ("seed: the seed") is no description."""
+    return len((text or "").split()) > 2
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    dumb = [words for words, command in make_reference.commands() if not _says_something(command.help)]
+    dumb += [
+        f"{words} {option.name}"
+        for words, command in make_reference.commands()
+        for option in command.params
+        if not _says_something(option.help)
+    ]
+    assert not dumb
+
+
+def test_every_setting_and_every_key_of_session_yaml_says_what_it_does() -> None:
+    sections = [field.annotation for field in Config.model_fields.values()]
+    dumb = [
+        f"{model.__name__}.{name}"
+        for model in (*sections, *make_reference.SESSION_MODELS)
+        for name, field in model.model_fields.items()
+        if not _says_something(field.description)
+    ]
+    assert not dumb
+
+
+def test_every_column_says_what_it_means() -> None:
+    tables = make_reference.schemas()
+    assert {"FRAMES", "SAMPLES", "RELEASED"} <= set(tables)
+    dumb = [f"{table}.{name}" for table, columns in tables.items() for name, _, meaning in columns if not meaning]
+    assert not dumb
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#\s]+)", text):
+            assert "://" in target or (document.parent / target).exists(), f"{document.relative_to(ROOT)}: no {target}"

@@ -10,7 +10,7 @@ import pytest
 
 from calibration.camera import Camera
 from calibration.errors import CalibrationError
-from calibration.rectify import disparity, points_from_disparity, points_map, rectify_pair, row_error_px
+from calibration.rectify import Rectification, disparity, points_map, rectify_pair, row_error_px
 from calibration.transforms import Rigid
 
 LENSES = {
@@ -63,9 +63,15 @@ def test_true_disparity_gives_the_true_points_in_the_left_camera(lens: str) -> N
     shifted[:2, 3] += at_left - [column, row]
     image = np.full((row + 2, column + 2), np.nan)
     image[row, column] = d
-    found = points_from_disparity(type(rect)(left, right, rect.R1, rect.R2, rect.P1, rect.P2, shifted, rect.valid_wh), image)
+    found = finite_points(type(rect)(left, right, rect.R1, rect.R2, rect.P1, rect.P2, shifted, rect.valid_wh), image)
     np.testing.assert_allclose(left.cam_from_world.inverse().apply(found), xyz_m, atol=1e-6)
     assert rect.baseline_m == pytest.approx(np.linalg.norm([BASELINE_M, 0.006, 0.004]))
+
+
+def finite_points(rect: Rectification, disparity_px: np.ndarray) -> np.ndarray:
+    """(N, 3) m in the left camera's frame, row by row."""
+    points = points_map(rect, disparity_px).reshape(-1, 3)
+    return points[np.isfinite(points).all(1)]
 
 
 def photograph_of_a_wall(camera: Camera, wall_from_world: Rigid) -> np.ndarray:
@@ -90,7 +96,7 @@ def test_a_painted_wall_comes_out_flat_and_at_its_distance() -> None:
     rect = rectify_pair(left, right)
     pair = rect.apply(*(photograph_of_a_wall(camera, wall_from_world) for camera in (left, right)))
     found_px = disparity(*pair, num_disparities=96)
-    off_m = np.abs(wall_from_left.apply(points_from_disparity(rect, found_px))[:, 2])
+    off_m = np.abs(wall_from_left.apply(finite_points(rect, found_px))[:, 2])
     # A quarter pixel of disparity at distance Z is Z^2 / (f B) / 4 of depth.
     assert np.median(off_m) < 0.25 * distance_m**2 / (FOCAL_PX * BASELINE_M)
     assert np.isfinite(found_px[60:-60, 110:-30]).mean() > 0.95
@@ -100,7 +106,7 @@ def test_a_painted_wall_comes_out_flat_and_at_its_distance() -> None:
 def test_images_without_texture_give_no_points() -> None:
     grey = np.full((480, 640), 128, dtype=np.uint8)
     rect = rectify_pair(*stereo_pair())
-    assert points_from_disparity(rect, disparity(grey, grey)).shape == (0, 3)
+    assert finite_points(rect, disparity(grey, grey)).shape == (0, 3)
 
 
 def test_pairs_that_cannot_be_rectified_are_refused_by_name() -> None:

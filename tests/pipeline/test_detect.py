@@ -11,7 +11,7 @@ from pipeline.detections import read_detections
 from pipeline.errors import InputError
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import FRAMES, poses2d_by_instant, read_rows, write_rows
+from pipeline.tables import FRAMES, read_rows, stream_poses2d, write_rows
 from pipeline.types import Artefact, Poses2D
 
 JOINTS = 17
@@ -102,7 +102,7 @@ def test_imported_detections_stand_in_frame_by_frame(tmp_path: Path) -> None:
     _write_openpose(tmp_path / "json", 5)
     store, ref = _store(tmp_path, {"cam1": "json"})
     done = run(store, ref, CONFIG)
-    poses = poses2d_by_instant(read_rows(done.path), "cam1", JOINTS)
+    poses = {pose.t_ns: pose for pose in stream_poses2d(done.path, JOINTS)}
     assert sorted(poses) == [0, 100, 200, 300, 400]
     assert [poses[t].xy_px[0, 0, 0] for t in sorted(poses)] == [10, 11, 12, 13, 14]
     assert np.isnan(poses[0].xy_px[0, 1]).all()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import DetectConfig
-from pipeline.detect_images import Found, batches, detect_images, expand, find_people
+from pipeline.detect_images import Found, batches, detect_images, expand
 from pipeline.errors import InputError
 from pipeline.probe import Shot
 from pipeline.sources import read_image
@@ -64,7 +64,6 @@ def test_the_best_person_comes_first_in_the_table(tmp_path: Path) -> None:
         (0, 30, 64, 48),
         (1, 10, 64, 48),
     ]
-    assert find_people(TwoPeople(), picture(4), DetectConfig()).score[0, 0] == 0.9
 
 
 def test_a_video_gives_rows_and_an_overlay_for_every_frame(tmp_path: Path) -> None:

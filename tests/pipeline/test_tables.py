@@ -12,11 +12,11 @@ from pipeline.tables import (
     SKELETONS3D,
     frames_of,
     instants_of,
-    poses2d_by_instant,
     poses2d_rows,
     read_rows,
     skeletons3d_from_rows,
     skeletons3d_rows,
+    stream_poses2d,
     stream_rows,
     write_rows,
 )
@@ -51,8 +51,8 @@ def _skeletons(covariance: bool) -> list[Skeletons3D]:
 
 def test_poses_come_back_as_they_were(tmp_path: Path) -> None:
     poses = _poses()
-    write_rows(tmp_path / "p.parquet", poses2d_rows([*poses, *_poses("cam2")]), POSES2D)
-    found = poses2d_by_instant(read_rows(tmp_path / "p.parquet"), "cam1", 17)
+    write_rows(tmp_path / "p.parquet", poses2d_rows(poses), POSES2D)
+    found = {pose.t_ns: pose for pose in stream_poses2d(tmp_path / "p.parquet", 17)}
     assert sorted(found) == [10, 30]
     for pose in (poses[0], poses[2]):
         np.testing.assert_array_equal(found[pose.t_ns].xy_px, pose.xy_px)
