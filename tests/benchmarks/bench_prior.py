@@ -27,7 +27,7 @@ from models.flow_matching_prior import ContinuousConfig, ContinuousPrior
 from models.plausible import largest, p_values, usual_surprise
 from models.prior import JOINTS, all_others
 from models.prior_motion import HELD_OUT, clip_kinds, clip_skeletons, make_crowd
-from models.prior_score import Posterior, SkeletonPrior, load_skeleton_prior
+from models.prior_score import BLOCK, Posterior, SkeletonPrior, load_skeleton_prior
 from models.prior_track import posterior_in_time
 from models.puppet import Puppet, random_puppet
 from pipeline.tables import SkeletonFile
@@ -205,11 +205,11 @@ def _covered(posterior: Posterior, true_m: Array, missing: NDArray[np.bool_]) ->
 
 def measure_speed(prior: SkeletonPrior, _: float) -> None:
     """Log-likelihoods of whole skeletons, by CPU time of one thread; the best of some rounds."""
-    xyz_m = torch.randn(512, JOINTS, 3) * 0.4
+    xyz_m = torch.randn(BLOCK, JOINTS, 3) * 0.4
     visible = all_others(torch.ones(1, JOINTS, dtype=torch.bool))
     taken = []
     with torch.inference_mode():
-        for _round in range(30):
+        for _round in range(60):
             begin = time.process_time()
             prior.net.steps(xyz_m, visible)
             taken.append(time.process_time() - begin)
