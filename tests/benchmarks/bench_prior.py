@@ -30,6 +30,7 @@ from models.prior_motion import HELD_OUT, clip_kinds, clip_skeletons, make_crowd
 from models.prior_score import BLOCK, Posterior, SkeletonPrior, load_skeleton_prior
 from models.prior_track import posterior_in_time
 from models.puppet import Puppet, random_puppet
+from pipeline.limbs import body_limbs, limb_lengths_m, median_known
 from pipeline.tables import SkeletonFile
 from tests.benchmarks.corrupted_skeletons import CORRUPTIONS
 from tests.benchmarks.gaps import make_gaps
@@ -38,6 +39,8 @@ Array = NDArray[np.float64]
 
 PEOPLE, SEED = 8, 1000  # people whom no training drew: their seed is not that of any crowd
 FALSE_ALARM = 0.01
+# A limb that is longer or shorter than usual by more is wrong, whatever the pose; and the joints that corruptions need.
+CLEAN, BODY = 0.2, slice(5, None)
 
 
 def main() -> None:
@@ -218,12 +221,17 @@ def measure_speed(prior: SkeletonPrior, _: float) -> None:
 
 
 def measure_session(prior: SkeletonPrior, file: Path, rounds: int = 20) -> None:
-    """The skeletons of a recording as they are, and with one in twenty corrupted."""
+    """The skeletons of a recording as they are, those whose limbs keep their length, and with one in twenty corrupted."""
     xyz_m = np.concatenate([instant.xyz_m for instant in SkeletonFile(file)])
-    whole = np.flatnonzero(np.isfinite(xyz_m).all((1, 2)))
+    whole = np.flatnonzero(np.isfinite(xyz_m[:, BODY]).all((1, 2)))
     alarms = session_p(prior, xyz_m) < FALSE_ALARM
-    print(f"{file.parent.name}: {len(xyz_m)} skeletons, {len(whole)} whole; as recorded {alarms.sum()} rejected "
-          f"({100 * alarms.mean():.1f} %, stated {100 * FALSE_ALARM:g} %)")  # fmt: skip
+    print(f"{file.parent.name}: {len(xyz_m)} skeletons, {len(whole)} with all of the body; as recorded {alarms.sum()} rejected")
+    clean = keep_lengths(xyz_m)
+    others = f"{alarms[~clean].sum()} of {(~clean).sum()}"
+    print(
+        f"  limbs within {100 * CLEAN:g} % of their median: {clean.sum()}, of which {alarms[clean].sum()} rejected "
+        f"({100 * alarms[clean].mean():.1f} %, stated {100 * FALSE_ALARM:g} %); others: {others}"
+    )
     if not len(whole):
         return
     rng, many = np.random.default_rng(0), max(1, len(whole) // 20)
@@ -233,8 +241,15 @@ def measure_session(prior: SkeletonPrior, file: Path, rounds: int = 20) -> None:
             picked = rng.permutation(whole)[:many]
             session = xyz_m.copy()
             session[picked], touched = change(xyz_m[picked], rng)
-            found += (session_p(prior, session)[picked] < FALSE_ALARM)[touched.any(1)].tolist()
+            moved = (touched & np.isfinite(xyz_m[picked]).all(-1)).any(1)
+            found += (session_p(prior, session)[picked] < FALSE_ALARM)[moved].tolist()
         print(f"  corrupted copies found, {name}: {np.mean(found):.2f} of {len(found)}")
+
+
+def keep_lengths(xyz_m: Array) -> NDArray[np.bool_]:
+    """(N,) whether every known limb is as long as it is in the session's middle: a look at skeletons of another kind."""
+    length_m = limb_lengths_m(xyz_m, body_limbs())
+    return ~(np.abs(length_m / median_known(length_m) - 1) > CLEAN).any(1)
 
 
 def session_p(prior: SkeletonPrior, xyz_m: Array) -> Array:
