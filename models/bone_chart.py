@@ -26,12 +26,12 @@ class BoneChart:
     def about(middle: Tensor, rare: Tensor) -> BoneChart:
         """Around directions `middle` (..., 3) of any length. rare (..., 3), broadcastable: a unit vector that the middle hardly
         ever is near, for there the tangents of a sphere cannot be chosen without a jump."""
-        away = rare - middle / middle.norm(dim=-1, keepdim=True).clamp(min=_LEAST_LENGTH)
-        return BoneChart(away / away.norm(dim=-1, keepdim=True).clamp(min=1e-5), _completed(rare))
+        away = rare - middle / _length(middle, _LEAST_LENGTH)
+        return BoneChart(away / _length(away, 1e-5), _completed(rare))
 
     def flat(self, bone: Tensor) -> tuple[Tensor, Tensor]:
         """(log length, two of the direction) of bones (..., 3), and log |d flat / d bone| (...)."""
-        length = bone.norm(dim=-1, keepdim=True).clamp(min=_LEAST_LENGTH)
+        length = _length(bone, _LEAST_LENGTH)
         x, y, z = self._mirrored(bone / length).unbind(-1)
         first, second, third = (x * row[..., 0] + y * row[..., 1] + z * row[..., 2] for row in self.rows.unbind(-2))
         near = 2.0 / (1.0 + third).clamp(min=1e-6)
@@ -47,6 +47,11 @@ class BoneChart:
 
     def _mirrored(self, vector: Tensor) -> Tensor:
         return vector - 2 * (vector * self.away).sum(-1, keepdim=True) * self.away
+
+
+def _length(vector: Tensor, least: float) -> Tensor:
+    """Lengths (..., 1), `least` or more. Not `norm`, which is slow where coordinates lie in planes."""
+    return vector.square().sum(-1, keepdim=True).clamp(min=least**2).sqrt()
 
 
 def _log_volume(flat: Tensor) -> Tensor:

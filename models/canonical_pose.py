@@ -51,8 +51,7 @@ def headings(xyz_m: Tensor, visible: Tensor) -> Tensor:
     at; x where none of PAIRS tells."""
     both = visible[..., PAIRS].all(-1) * TRUST.to(xyz_m)
     across = xyz_m[..., PAIRS[:, 0], :2] - xyz_m[..., PAIRS[:, 1], :2]
-    # One plane after the other: products of small matrices, skeleton by skeleton, take ten times as long.
-    axis = torch.stack([(both * plane).sum(-1) for plane in across.unbind(-1)], -1)
+    axis = torch.stack([_summed(both, plane) for plane in across.unbind(-1)], -1)
     length = axis.norm(dim=-1, keepdim=True)
     return torch.where(length > _LEAST_AXIS, axis / length.clamp(min=_LEAST_AXIS), axis.new_tensor([1.0, 0.0]))
 
@@ -61,8 +60,29 @@ def scales(xyz_m: Tensor, visible: Tensor, limb_m: Tensor) -> Tensor:
     """(...) how much longer limbs are than limb_m (L,): the median over those whose ends are visible, 1 without any."""
     ratio = (xyz_m[..., LIMBS[:, 0], :] - xyz_m[..., LIMBS[:, 1], :]).norm(dim=-1) / limb_m
     both = visible[..., LIMBS].all(-1)
-    median = torch.where(both, ratio, torch.nan).nanmedian(-1).values
+    hidden = torch.where(both, ratio, torch.nan) if not _common(both, ratio) else None
+    median = _medians(ratio, both[:, 0]) if hidden is None else hidden.nanmedian(-1).values
     return torch.where(both.any(-1), median, 1.0).clamp(min=1e-3)
+
+
+def _common(chosen: Tensor, values: Tensor) -> bool:
+    """Whether T choices (T, 1, L) are the same for all of N rows of values (N, L): most of the time is saved there."""
+    return chosen.ndim == 3 and chosen.shape[1] == 1 and values.ndim == 2
+
+
+def _summed(weight: Tensor, values: Tensor) -> Tensor:
+    if _common(weight, values):
+        return weight[:, 0] @ values.T
+    # Plane by plane: products of small matrices, skeleton by skeleton, take ten times as long.
+    return (weight * values).sum(-1)
+
+
+def _medians(values: Tensor, chosen: Tensor) -> Tensor:
+    """(T, N) the lower medians of those of values (N, L) that are chosen (T, L): sorted once, then counted."""
+    ordered, order = values.T.sort(0)
+    counted = chosen.T.to(torch.int8)[order].cumsum(0, dtype=torch.int8)
+    place = (counted <= (chosen.sum(-1) - 1).div(2, rounding_mode="floor").to(torch.int8)).sum(0)
+    return ordered.gather(0, place.T.clamp(max=len(ordered) - 1))
 
 
 def turned(xyz: Tensor, heading: Tensor, back: bool = False) -> Tensor:

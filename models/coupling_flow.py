@@ -37,7 +37,7 @@ class CouplingFlow(nn.Module):
         gained = torch.zeros_like(y[..., 0])
         for layer, told in enumerate(self._told(context, flows)):
             scale, shift = self._layer(layer, y, told, flows)
-            y = y * scale.exp() + shift
+            y = torch.addcmul(shift, y, scale.exp())
             gained = gained + scale.sum(-1)
         return y, gained
 
@@ -50,14 +50,19 @@ class CouplingFlow(nn.Module):
         return z
 
     def _told(self, context: Tensor, flows: slice) -> tuple[Tensor, ...]:
-        return torch.bmm(context, self.told[flows]).add_(self.told_bias[flows]).chunk(len(self.moved), -1)
+        # All that is computed here lies in memory as (T, D, N): planes of one coordinate each are what is fast.
+        return torch.baddbmm(self.told_bias[flows].mT, self.told[flows].mT, context.mT).chunk(len(self.moved), 1)
 
     def _layer(self, layer: int, y: Tensor, told: Tensor, flows: slice) -> tuple[Tensor, Tensor]:
         """Log scale and shift (T, N, D), both 0 for what the layer keeps."""
         moved = self.moved[layer]
-        hidden = torch.relu(torch.baddbmm(told, y * (1 - moved), self.kept[flows, layer]))
-        scale, shift = torch.baddbmm(self.out_bias[flows, layer], hidden, self.out[flows, layer]).chunk(2, -1)
-        return LARGEST * torch.tanh(scale / LARGEST) * moved, shift * moved
+        kept = self.kept[flows, layer] * (1 - moved)[:, None]
+        hidden = torch.relu(torch.baddbmm(told, kept.mT, y.mT))
+        out, bias = (
+            value * torch.cat([moved / LARGEST, moved]) for value in (self.out[flows, layer], self.out_bias[flows, layer])
+        )
+        scale, shift = torch.baddbmm(bias.mT, out.mT, hidden).mT.chunk(2, -1)
+        return LARGEST * torch.tanh(scale), shift
 
 
 class GroupedPerceptron(nn.Module):

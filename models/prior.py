@@ -107,7 +107,7 @@ class PosePrior(nn.Module):
 
     def _chart(self, features: Tensor, joints: slice) -> tuple[BoneChart, Tensor, Tensor]:
         """The chart of each step, and the centre and log spread (T, N, 3) of what is expected in it."""
-        aim = torch.baddbmm(self.aim_bias[joints], features, self.aim[joints])
+        aim = torch.baddbmm(self.aim_bias[joints].mT, self.aim[joints].mT, features.mT).mT
         middle, length, spread = aim.split((3, 1, 3), -1)
         centre = torch.cat([length, torch.zeros_like(length), torch.zeros_like(length)], -1)
         return BoneChart.about(middle, -self.middle[joints, None]), centre, spread.clamp(-5.0, 1.5)
@@ -119,7 +119,9 @@ class PosePrior(nn.Module):
         from_m = xyz_m.transpose(0, 1)[tied, torch.arange(len(xyz_m))]
         heading, scale = headings(xyz_m, visible), scales(xyz_m, visible, self.limb_m)
         # Planes of one coordinate each: all that is (T, N, J) here takes most of the time.
-        x, y, z = (xyz_m[..., axis] - from_m[..., axis, None] for axis in range(3))
+        x, y, z = (
+            plane - start[..., None] for plane, start in zip(xyz_m.movedim(-1, 0).contiguous(), from_m.unbind(-1), strict=True)
+        )
         cos, sin = (heading / scale[..., None])[..., None].unbind(-2)
         planes = (torch.addcmul(cos * x, sin, y), torch.addcmul(cos * y, sin, x, value=-1.0), z / scale[..., None])
         return _Seen(self.trunk(self._told(planes, visible, joints), joints), from_m, heading, scale)

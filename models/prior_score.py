@@ -22,7 +22,7 @@ from models.weights import WeightsError, load_tensors
 Array = NDArray[np.float64]
 
 # Skeletons at once: what fits a core's cache. Suspects are looked at without each joint in turn, 17 times as much.
-BLOCK, SUSPECT_BLOCK = 512, 16
+BLOCK, SUSPECT_BLOCK = 256, 16
 # Joints a skeleton must have to be judged: fewer say nothing of each other.
 LEAST_JOINTS = 6
 # Surprise beyond this is all the same: one joint that cannot be outweighs any number that are odd.

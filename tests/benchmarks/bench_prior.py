@@ -10,8 +10,9 @@ python -m tests.benchmarks.bench_prior sessions FILE.parquet ...   SKELETONS3D f
 from __future__ import annotations
 
 import argparse
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,10 @@ from models.flow_matching_prior import ContinuousConfig, ContinuousPrior
 from models.plausible import largest, p_values, usual_surprise
 from models.prior import JOINTS, all_others
 from models.prior_motion import HELD_OUT, clip_kinds, clip_skeletons, make_crowd
-from models.prior_score import SkeletonPrior, load_skeleton_prior
+from models.prior_score import BLOCK, Posterior, SkeletonPrior, load_skeleton_prior
+from models.prior_track import posterior_in_time
 from models.puppet import Puppet, random_puppet
+from pipeline.limbs import body_limbs, limb_lengths_m, median_known
 from pipeline.tables import SkeletonFile
 from tests.benchmarks.corrupted_skeletons import CORRUPTIONS
 from tests.benchmarks.gaps import make_gaps
@@ -36,6 +39,8 @@ Array = NDArray[np.float64]
 
 PEOPLE, SEED = 8, 1000  # people whom no training drew: their seed is not that of any crowd
 FALSE_ALARM = 0.01
+# A limb that is longer or shorter than usual by more is wrong, whatever the pose; and the joints that corruptions need.
+CLEAN, BODY = 0.2, slice(5, None)
 
 
 def main() -> None:
@@ -173,26 +178,41 @@ def auroc(usual: Array, wrong: Array) -> float:
 
 
 def measure_missing(prior: SkeletonPrior, noise_m: float) -> None:
-    """One to five of 17 joints missing for a while."""
+    """One to five of 17 joints missing for a while: the prior at the instant, also with the track, and lines."""
     puppets = people()
     for gap_s in (0.2, 0.5, 1.0, 1.5):
-        gaps = make_gaps(puppets, gap_s, noise_m, np.random.default_rng(3))
-        posterior, missing = prior.posterior(gaps.seen_m, draws=200), gaps.missing
-        ours_m, line_m = (np.linalg.norm(m - gaps.true_m, axis=-1)[missing].mean() for m in (posterior.mean_m, gaps.guess_m))
-        away_m, cov_m2 = (gaps.true_m - posterior.mean_m)[missing], posterior.covariance_m2[missing]
-        inside = np.einsum("na,nab,nb->n", away_m, np.linalg.inv(cov_m2), away_m) < chi2.ppf(0.95, 3)
-        print(f"missing for {gap_s:g} s: posterior mean {1e3 * ours_m:.0f} mm, interpolation {1e3 * line_m:.0f} mm, "
-              f"{100 * (1 - ours_m / line_m):+.0f} % (bar +30 %); 95 % ellipsoids cover {100 * inside.mean():.1f} % "
-              f"of {missing.sum()} (bar 93 to 97 %)")  # fmt: skip
+        gaps = make_gaps(puppets, gap_s, noise_m)
+        ask = [functools.partial(posterior_in_time, prior, gap.t_s, gap.xyz_m, noise_m, np.array([gap.row])) for gap in gaps]
+        alone, fused = prior.posterior(np.stack([gap.xyz_m[gap.row] for gap in gaps]), draws=200), _joined([f() for f in ask])
+        true_m, line_m = (np.stack([getattr(gap, name) for gap in gaps]) for name in ("true_m", "guess_m"))
+        missing = np.stack([gap.missing for gap in gaps])
+        line_mm, *ours_mm = (
+            1e3 * np.linalg.norm(m - true_m, axis=-1)[missing].mean() for m in (line_m, alone.mean_m, fused.mean_m)
+        )
+        for name, posterior, mm in zip(("prior alone", "in time"), (alone, fused), ours_mm, strict=True):
+            bars = (" (bar +30 %)", " (bar 93 to 97 %)") if posterior is fused else ("", "")
+            print(f"missing for {gap_s:g} s: {name:11s} {mm:.0f} mm, interpolation {line_mm:.0f} mm, "
+                  f"{100 * (1 - mm / line_mm):+.0f} %{bars[0]}; 95 % ellipsoids cover "
+                  f"{100 * _covered(posterior, true_m, missing):.1f} % of {missing.sum()}{bars[1]}")  # fmt: skip
+
+
+def _joined(posteriors: Sequence[Posterior]) -> Posterior:
+    return Posterior(*(np.concatenate([getattr(p, name) for p in posteriors]) for name in ("mean_m", "covariance_m2")))
+
+
+def _covered(posterior: Posterior, true_m: Array, missing: NDArray[np.bool_]) -> float:
+    """Share of the missing joints within their 95 % ellipsoids."""
+    away_m, cov_m2 = (true_m - posterior.mean_m)[missing], posterior.covariance_m2[missing]
+    return float((np.einsum("na,nab,nb->n", away_m, np.linalg.inv(cov_m2), away_m) < chi2.ppf(0.95, 3)).mean())
 
 
 def measure_speed(prior: SkeletonPrior, _: float) -> None:
     """Log-likelihoods of whole skeletons, by CPU time of one thread; the best of some rounds."""
-    xyz_m = torch.randn(512, JOINTS, 3) * 0.4
+    xyz_m = torch.randn(BLOCK, JOINTS, 3) * 0.4
     visible = all_others(torch.ones(1, JOINTS, dtype=torch.bool))
     taken = []
     with torch.inference_mode():
-        for _round in range(30):
+        for _round in range(60):
             begin = time.process_time()
             prior.net.steps(xyz_m, visible)
             taken.append(time.process_time() - begin)
@@ -201,12 +221,17 @@ def measure_speed(prior: SkeletonPrior, _: float) -> None:
 
 
 def measure_session(prior: SkeletonPrior, file: Path, rounds: int = 20) -> None:
-    """The skeletons of a recording as they are, and with one in twenty corrupted."""
+    """The skeletons of a recording as they are, those whose limbs keep their length, and with one in twenty corrupted."""
     xyz_m = np.concatenate([instant.xyz_m for instant in SkeletonFile(file)])
-    whole = np.flatnonzero(np.isfinite(xyz_m).all((1, 2)))
+    whole = np.flatnonzero(np.isfinite(xyz_m[:, BODY]).all((1, 2)))
     alarms = session_p(prior, xyz_m) < FALSE_ALARM
-    print(f"{file.parent.name}: {len(xyz_m)} skeletons, {len(whole)} whole; as recorded {alarms.sum()} rejected "
-          f"({100 * alarms.mean():.1f} %, stated {100 * FALSE_ALARM:g} %)")  # fmt: skip
+    print(f"{file.parent.name}: {len(xyz_m)} skeletons, {len(whole)} with all of the body; as recorded {alarms.sum()} rejected")
+    clean = keep_lengths(xyz_m)
+    others = f"{alarms[~clean].sum()} of {(~clean).sum()}"
+    print(
+        f"  limbs within {100 * CLEAN:g} % of their median: {clean.sum()}, of which {alarms[clean].sum()} rejected "
+        f"({100 * alarms[clean].mean():.1f} %, stated {100 * FALSE_ALARM:g} %); others: {others}"
+    )
     if not len(whole):
         return
     rng, many = np.random.default_rng(0), max(1, len(whole) // 20)
@@ -216,8 +241,15 @@ def measure_session(prior: SkeletonPrior, file: Path, rounds: int = 20) -> None:
             picked = rng.permutation(whole)[:many]
             session = xyz_m.copy()
             session[picked], touched = change(xyz_m[picked], rng)
-            found += (session_p(prior, session)[picked] < FALSE_ALARM)[touched.any(1)].tolist()
+            moved = (touched & np.isfinite(xyz_m[picked]).all(-1)).any(1)
+            found += (session_p(prior, session)[picked] < FALSE_ALARM)[moved].tolist()
         print(f"  corrupted copies found, {name}: {np.mean(found):.2f} of {len(found)}")
+
+
+def keep_lengths(xyz_m: Array) -> NDArray[np.bool_]:
+    """(N,) whether every known limb is as long as it is in the session's middle: a look at skeletons of another kind."""
+    length_m = limb_lengths_m(xyz_m, body_limbs())
+    return ~(np.abs(length_m / median_known(length_m) - 1) > CLEAN).any(1)
 
 
 def session_p(prior: SkeletonPrior, xyz_m: Array) -> Array:

@@ -60,3 +60,10 @@ def test_nothing_to_see_gives_a_heading_along_x_and_a_scale_of_one():
     nothing = torch.zeros(6, len(COCO17), dtype=torch.bool)
     assert torch.equal(headings(people(), nothing), torch.tensor([[1.0, 0.0]]).double().expand(6, 2))
     assert torch.equal(scales(people(), nothing, ONES), torch.ones(6).double())
+
+
+def test_medians_by_counting_are_those_of_every_skeleton_by_itself():
+    xyz_m, choices = people(40), torch.rand(30, 1, len(COCO17), generator=torch.Generator().manual_seed(1)) < 0.6
+    apart = choices.expand(-1, 40, -1)
+    assert torch.equal(scales(xyz_m, choices, ONES), scales(xyz_m, apart, ONES))
+    assert torch.allclose(headings(xyz_m, choices), headings(xyz_m, apart), atol=1e-12)
