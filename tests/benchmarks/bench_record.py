@@ -57,7 +57,7 @@ class Server:
     def start(self) -> None:
         self._process = subprocess.Popen(self._words, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        if self._process.stdout.readline().strip() != "ready":
+        if not self._process.stdout.readline().startswith("ready"):
             raise RuntimeError(f"the {self.kind} server did not start")
 
     def kill(self) -> None:

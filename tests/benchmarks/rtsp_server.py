@@ -14,7 +14,8 @@ from gi.repository import GLib, Gst, GstRtspServer  # noqa: E402
 
 
 def main(file: str, port: str, password: str = "") -> None:
-    """Serve rtsp://127.0.0.1:PORT/cam until killed; with a password, user bob needs it."""
+    """Serve rtsp://127.0.0.1:PORT/cam until killed; with a password, user bob needs it. Prints `ready` and the port it got:
+    port 0 takes one that is free, and one that somebody else has ends it."""
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -25,8 +26,9 @@ def main(file: str, port: str, password: str = "") -> None:
     if password:
         _ask_password(server, factory, password)
     server.get_mount_points().add_factory("/cam", factory)
-    server.attach(None)
-    print("ready", flush=True)
+    if not server.attach(None):
+        sys.exit(f"port {port} is taken")
+    print("ready", server.get_bound_port(), flush=True)
     GLib.MainLoop().run()
 
 
