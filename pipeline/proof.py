@@ -148,7 +148,7 @@ def _train(arm: str, seed: int, folder: Path, trial: Trial, say: Callable[[str],
     config = TrainConfig(
         out=str(folder / f"seed{seed}"), sources=(source,), held_out={}, seed=seed, steps=trial.steps, batch=trial.batch,
         network=_network(trial), device=trial.device, begin_from=trial.begin_from or None, learning_rate=trial.learning_rate,
-        view=_view(arm, trial.size_px), warmup=min(200, trial.steps // 5), ema=0.995, validate_every=10**9,
+        view=_view(arm, trial.size_px), warmup=min(200, trial.steps // 5), ema=0.995, validate_every=10**9, checkpoint_every=25,
         tag_ramp=(trial.steps // 4, trial.steps // 2),
     )  # fmt: skip
     return train(config, lambda line: say(f"{arm}, seed {seed}: {line}"))
