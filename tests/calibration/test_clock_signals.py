@@ -17,7 +17,7 @@ def _noise_at(own_s: np.ndarray, offset_s: float, drift: float, seed: int = 0) -
 
 def _heard(name: str, offset_s: float, drift: float, seconds: float = 60.0, noise: float = 0.3) -> Signal:
     own_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
-    values = _noise_at(own_s, offset_s, drift) + noise * np.random.default_rng(hash(name) % 99).normal(0, 1, len(own_s))
+    values = _noise_at(own_s, offset_s, drift) + noise * np.random.default_rng(ord(name)).normal(0, 1, len(own_s))
     return Signal(name, values, 0.0, RATE_HZ)
 
 
