@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from calibration.clock_search import coarse_offset_s, person_distance
 from calibration.clock_tracks import Tracks, Whole, looked_up
-from calibration.clocks import CRYSTAL, Clocks, PairClock, solve_clocks, still_clocks
+from calibration.clocks import CAUCHY_SIGMAS, CRYSTAL, Clocks, PairClock, solve_clocks, spread, still_clocks
 from calibration.epipolar import essential, sampson
 from calibration.errors import CalibrationError
 
@@ -27,8 +27,6 @@ GATE = 0.02
 # Errors of neighbouring frames are alike; those of blocks this long are not. Short films are cut into so many blocks at least.
 BLOCK_S, LEAST_BLOCKS = 2.0, 16
 ROUNDS, DONE_SIGMAS = 15, 0.02
-# Cauchy's weights fall to a half at this many sigmas.
-CAUCHY_SIGMAS = 2.385
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +207,7 @@ def _without_constants(row: Crossings, by: Array) -> tuple[Array, Array]:
 def _cauchy(error_px: Array) -> tuple[Array, float]:
     """Weights (N,), and how much less than them the pull of an error grows with it, on average: standard errors that leave this
     out are too small (Huber 1964, M-estimators: the variance is E[psi^2] / E[psi']^2)."""
-    sigma_px = 1.4826 * float(np.median(np.abs(error_px))) if len(error_px) else 1.0
-    far = (error_px / max(CAUCHY_SIGMAS * sigma_px, 1e-9)) ** 2
+    far = (error_px / max(CAUCHY_SIGMAS * spread(error_px), 1e-9)) ** 2
     weight = 1.0 / (1.0 + far)
     slope = float(((1.0 - far) * weight**2).mean() / weight.mean()) if len(error_px) else 1.0
     return weight, max(slope, 0.3)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, signal
 
-from calibration.clocks import CRYSTAL, PairClock
+from calibration.clocks import CAUCHY_SIGMAS, CRYSTAL, PairClock, spread
 from calibration.errors import CalibrationError
 
 Array = NDArray[np.float64]
@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 CLEARER, NEAR_S = 1.25, 0.3
 # Lags of windows are searched this far around that of the whole: 100 ppm over ten minutes are 30 ms either way.
 AROUND_S = 0.25
+# Less than this, in common or at all, says nothing.
+LEAST_S = 1.0
 # Windows are looked at again with the drift taken out that they told.
 ROUNDS = 3
 # A window further off the line than so many sigmas says nothing; so many must say something.
@@ -62,6 +64,10 @@ def signal_clock(a: Signal, b: Signal, max_offset_s: float, window_s: float, whi
 
     Raises CalibrationError where no lag stands out, or windows do not agree on a line.
     """
+    for each in (a, b):
+        if each.end_s - each.start_s < LEAST_S:
+            seconds = each.end_s - each.start_s
+            raise CalibrationError(f"{each.camera}: {seconds:.2f} s are too short to compare (expected {LEAST_S:g})")
     whole_s, clarity = _lag_s(a, b, 0.0, max_offset_s, whiten)
     if clarity < CLEARER:
         raise CalibrationError(
@@ -69,6 +75,9 @@ def signal_clock(a: Signal, b: Signal, max_offset_s: float, window_s: float, whi
             f"(expected {CLEARER})"
         )
     begin_s, end_s = max(a.start_s, b.start_s + whole_s), min(a.end_s, b.end_s + whole_s)
+    if end_s - begin_s < LEAST_S:
+        shared = f"at their best lag they share {max(end_s - begin_s, 0.0):.2f} s"
+        raise CalibrationError(f"{a.camera} and {b.camera}: {shared} (expected {LEAST_S:g})")
     edges_s = np.linspace(begin_s, end_s, max(1, int((end_s - begin_s) / window_s)) + 1)
     middle_s, windows = (edges_s[:-1] + edges_s[1:]) / 2, list(zip(edges_s, edges_s[1:], strict=False))
     clock = PairClock(a.camera, b.camera, whole_s, 0.0, np.zeros((2, 2)), float(middle_s.mean()))
@@ -136,13 +145,11 @@ def fitted_line(a: str, b: str, at_s: Array, lag_s: Array, step_s: float) -> Pai
 
 def _line(at_s: Array, lag_s: Array, step_s: float) -> tuple[Array, Array, float]:
     """Height and slope, their covariance, and the scatter of one lag (from the median, so that outliers do not widen it)."""
-    start = np.array([np.median(lag_s), 0.0])
-    spread_s = 1.4826 * float(np.median(np.abs(lag_s - start[0])))
+    start, by = np.array([np.median(lag_s), 0.0]), np.stack([np.ones_like(at_s), at_s], 1)
     for _ in range(20):
-        off = lag_s - start[0] - start[1] * at_s
-        spread_s = max(1.4826 * float(np.median(np.abs(off))), step_s / np.sqrt(12.0))
-        weight = 1.0 / (1.0 + (off / (2.385 * spread_s)) ** 2) / spread_s**2
-        by = np.stack([np.ones_like(at_s), at_s], 1)
+        off = lag_s - by @ start
+        spread_s = max(spread(off), step_s / np.sqrt(12.0))
+        weight = 1.0 / (1.0 + (off / (CAUCHY_SIGMAS * spread_s)) ** 2) / spread_s**2
         normal = by.T @ (by * weight[:, None]) + np.diag([0.0, CRYSTAL**-2])
         start = np.linalg.solve(normal, by.T @ (weight * lag_s))
     return start, np.linalg.inv(normal), spread_s
@@ -152,8 +159,8 @@ def flash_times(own_s: Array, level: Array) -> Array:
     """Own times at which the mean grey level (F,) of the pictures jumps up: flashes, lights switched on. A flash falls
     somewhere between its frame and the one before."""
     rise = np.diff(level)
-    spread = 1.4826 * float(np.median(np.abs(rise - np.median(rise)))) if len(rise) else 0.0
-    up = np.flatnonzero((rise > max(8.0, 8.0 * spread)) & (rise >= np.r_[rise[1:], 0.0]) & (rise > np.r_[0.0, rise[:-1]]))
+    usual = spread(rise - np.median(rise)) if len(rise) else 0.0
+    up = np.flatnonzero((rise > max(8.0, 8.0 * usual)) & (rise >= np.r_[rise[1:], 0.0]) & (rise > np.r_[0.0, rise[:-1]]))
     return np.asarray((own_s[up] + own_s[up + 1]) / 2)
 
 

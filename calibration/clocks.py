@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from calibration.errors import CalibrationError
+from calibration.pose_tracks import MAD_SIGMA
 
 Array = NDArray[np.float64]
 
+# Weights of Cauchy fall to a half at this many sigmas: 95 % as sharp as least squares where errors are normal.
+CAUCHY_SIGMAS = 2.385
 # Clocks of cameras are crystals: what is known of their drift before anything is measured, one sigma.
 CRYSTAL = 5e-5
 # A pair further from what the others say than so many sigmas is wrong, not unlucky (2 degrees of freedom: p = 4e-6).
@@ -68,6 +71,11 @@ class Clocks:
     def drift_sigma(self) -> Array:
         """(C,) standard error of each drift."""
         return np.asarray(np.sqrt(np.diag(self.covariance)[1::2]))
+
+
+def spread(errors: Array) -> float:
+    """1 sigma of errors about zero by the median of their sizes, which outliers do not move; 0 for none."""
+    return MAD_SIGMA * float(np.median(np.abs(errors))) if len(errors) else 0.0
 
 
 def still_clocks(names: Sequence[str], about_s: float = 0.0) -> Clocks:

@@ -17,6 +17,7 @@ from pipeline.config import AuditConfig
 from pipeline.depth_check import DepthMaps, depth_maps
 from pipeline.limbs import body_limbs, limb_lengths_m, median_known
 from pipeline.plausibility import Plausibility, plausibility
+from pipeline.pose_prior import prior_figures, told_of_prior
 from pipeline.progress import progress
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
@@ -222,7 +223,7 @@ def _mean(values: Array) -> float:
 
 def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
     """Audit one clip; AUDIT rows, one per row of its skeletons."""
-    slot = store.slot("audit", VERSION, config, ref)
+    slot = store.slot("audit", VERSION, config, ref, given=told_of_prior(config.prior))
     if done := slot.done():
         return done
     made = ref.only("reconstruct")
@@ -237,7 +238,7 @@ def run(store: Store, ref: Ref, config: AuditConfig) -> Artefact:
                 file.write([_row(verdict)])
                 tally.add(verdict)
                 advance(1)
-        return tally.accepted + tally.rejected, tally.figures()
+        return tally.accepted + tally.rejected, tally.figures() | prior_figures(config.prior)
 
     return slot.commit(write)
 

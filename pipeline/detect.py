@@ -98,8 +98,7 @@ def run(store: Store, ref: Ref, config: DetectConfig) -> Artefact:
     if span is not None:
         return _write(slot, list(_detected(store, ref, camera, span, config)))
     instants = len(instants_of(ref.only("ingest").path))
-    short = {name: value[:12] if name.endswith("sha256") else value for name, value in told.items()}
-    about = {"camera": camera, "instants": instants, **short}
+    about = {"camera": camera, "instants": instants, **in_short(told)}
     if source:
         return _write(slot, list(_imported(store, ref, source, config)), about)
     return _joined(store, slot, [run(store, chunk, config) for chunk in chunks(store, ref, config)], about)
@@ -221,6 +220,11 @@ def told_of_weights(weights: str) -> dict[str, Any]:
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])  # the format's own first lines
     licence = json.loads(header.get("__metadata__", {}).get("licence", '"not stated"'))
     return {"weights": weights, "weights_sha256": hashlib.sha256(content).hexdigest(), "weights_licence": licence}
+
+
+def in_short(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of weights as the result table and cards show it: hashes by their first letters."""
+    return {name: value[:12] if name.endswith("sha256") else value for name, value in told.items()}
 
 
 def _told_of_import(path: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
         return done
     probes = _check_sources(store.root, clip)
     _compare_rates(probes, config, f"clip {clip.name}")
-    if clip.clock is None and not all(probe.starts_ns for probe in probes.values()):  # nobody knows when they began
+    if clip.clock is None and not _recorded_together(probes):  # nobody knows when they began
         _compare_lengths(probes, config, f"clip {clip.name}")
     times, clock = session_times(clip, probes, config)
     instants = synchronise(times, round(config.max_spread_ms * 1e6))
@@ -50,7 +50,7 @@ def run(store: Store, ref: Ref, config: IngestConfig) -> Artefact:
     return slot.commit(lambda path: write_rows(path, rows, FRAMES), len(rows), told)
 
 
-def clip_times(probes: Mapping[str, Probe]) -> dict[str, tuple[int, ...]]:
+def recorded_times(probes: Mapping[str, Probe]) -> dict[str, tuple[int, ...]]:
     """Every camera's frame times on the clip's clock, ns: 0 is the first frame of the camera that began first."""
     first = min((probe.starts_ns for probe in probes.values()), default=0)
     return {camera: tuple(t + probe.starts_ns - first for t in probe.t_ns) for camera, probe in probes.items()}
@@ -92,8 +92,14 @@ def session_times(
     if clip.clock is not None:
         measured = {camera: clip.clock.session_ns(camera, probe.t_ns) for camera, probe in probes.items()}
         return measured, clip.clock.model_dump(mode="json")
-    method = "recorded together" if all(probe.starts_ns for probe in probes.values()) else "the files' own times"
-    return clip_times(probes), {"method": method}
+    if _recorded_together(probes):
+        return recorded_times(probes), {"method": "recorded together"}
+    return {camera: probe.t_ns for camera, probe in probes.items()}, {"method": "the files' own times"}
+
+
+def _recorded_together(probes: Mapping[str, Probe]) -> bool:
+    """Whether the times of all cameras are on one recorder's clock; a file among them knows of none."""
+    return all(probe.starts_ns for probe in probes.values())
 
 
 def _check_sources(root: Path, clip: Clip) -> dict[str, Probe]:

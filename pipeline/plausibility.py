@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.pose_prior import load_pose_prior
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Skeletons3D
 
 # Above this p-value nobody is blamed: looking without each joint in turn takes 17 times as long.
@@ -33,13 +33,8 @@ def plausibility(skeletons: Iterable[Skeletons3D], weights: str) -> Plausibility
     Raises InputError for weights that are no pose prior.
     """
     from models.plausible import largest, p_values, usual_surprise
-    from models.prior_score import load_skeleton_prior
-    from models.weights import WeightsError
 
-    try:
-        prior = load_skeleton_prior(weights)
-    except WeightsError as error:
-        raise InputError(f"audit.prior: {error}") from error
+    prior = load_pose_prior(weights, "audit.prior")
     scores = [prior.score(xyz_m) for xyz_m in _chunks(skeletons)]
     nats = np.concatenate([np.zeros(0), *(some.nats for some in scores)])
     surprise = np.concatenate([np.zeros((0, len(DEFAULT_TOPOLOGY))), *(some.surprise for some in scores)])

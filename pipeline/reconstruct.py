@@ -19,6 +19,7 @@ from pipeline.bumps import Instant, Thinned, bump_figures, clip_bumps
 from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.forwards import Forwards
+from pipeline.pose_prior import prior_figures, told_of_prior
 from pipeline.progress import progress
 from pipeline.refinement import refined
 from pipeline.repair import gathered, repaired
@@ -150,7 +151,7 @@ def thresholds_px(rig: Rig, config: ReconstructConfig) -> tuple[float, float]:
 
 def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
     """Reconstruct one clip; SKELETONS3D rows, written as they come."""
-    slot = store.slot("reconstruct", VERSION, config, ref)
+    slot = store.slot("reconstruct", VERSION, config, ref, given=told_of_prior(config.prior))
     if done := slot.done():
         return done
     seen = {artefact.summary["camera"]: artefact for artefact in ref.all("detect")}
@@ -170,7 +171,7 @@ def run(store: Store, ref: Ref, config: ReconstructConfig) -> Artefact:
                 advance(1)
         min_shift_px = config.bump_share * max(max(camera.size_wh) for camera in rig.cameras)
         bumps = clip_bumps(rig, instants_seen(times, list(seen.values())), thinned.instants, min_shift_px)
-        return tally.rows, tally.figures(rig) | bump_figures(bumps)
+        return tally.rows, tally.figures(rig) | bump_figures(bumps) | prior_figures(config.prior)
 
     return slot.commit(write)
 

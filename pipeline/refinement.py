@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.rig import Rig
-from pipeline.errors import InputError
+from pipeline.pose_prior import load_pose_prior
 from pipeline.types import Array, Skeletons3D
 
 CHUNK = 64  # instants
@@ -24,13 +24,7 @@ CHUNK = 64  # instants
 
 def refined(rig: Rig, instants: Iterable[Skeletons3D], weights: str, threshold_px: float) -> Iterator[Skeletons3D]:
     """The same skeletons, refined. Raises InputError for weights that are no pose prior."""
-    from models.prior_score import load_skeleton_prior
-    from models.weights import WeightsError
-
-    try:
-        prior = load_skeleton_prior(weights)
-    except WeightsError as error:
-        raise InputError(f"reconstruct.prior: {error}") from error
+    prior = load_pose_prior(weights, "reconstruct.prior")
     stream = iter(instants)
     while chunk := list(islice(stream, CHUNK)):
         yield from _refined(rig, chunk, prior, threshold_px)

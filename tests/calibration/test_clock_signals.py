@@ -78,3 +78,10 @@ def test_windows_off_the_line_are_left_out_and_too_few_on_it_refused() -> None:
     assert abs(clock.drift - 5e-5) < 1e-6
     with pytest.raises(CalibrationError, match="windows agree on a lag"):
         fitted_line("a", "b", at_s, np.random.default_rng(1).uniform(-0.2, 0.2, 40) ** 3 * 30, 1e-6)
+
+
+def test_signals_too_short_to_compare_are_refused() -> None:
+    with pytest.raises(CalibrationError, match="b: 0.50 s are too short to compare"):
+        signal_clock(_heard("a", 0.0, 0.0), _heard("b", 0.0, 0.0, seconds=0.5), 3.0, 8.0, 1.0)
+    with pytest.raises(CalibrationError, match="a: 0.00 s are too short"):
+        signal_clock(even_signal("a", np.zeros(1), np.ones(1), 120.0), _heard("b", 0.0, 0.0), 3.0, 8.0, 1.0)

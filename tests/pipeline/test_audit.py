@@ -4,10 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.shipped import weights_path
 from models.skeleton import COCO17
+from models.weights import load_tensors, save_tensors
 from pipeline.audit import Tally, audit, back_bend_deg, hinge_deg, run
 from pipeline.config import AuditConfig
 from pipeline.plausibility import Plausibility
+from pipeline.pose_prior import prior_figures
 from pipeline.session import Session, save_session
 from pipeline.store import Ref, Store
 from pipeline.tables import SKELETONS3D, read_rows, skeletons3d_rows, write_rows
@@ -136,11 +139,26 @@ def test_verdicts_are_written_one_per_skeleton_and_summed_up_by_gate(tmp_path: P
     skeletons = [_instant(STANDING_M), _instant(STANDING_M, 1, error_px=30.0), _instant(_moved(ANKLE, (0.12, 0.02, -0.5)), 2)]
     write_rows(tmp_path / "skeletons.parquet", skeletons3d_rows(skeletons), SKELETONS3D)
     made = run(Store(tmp_path), Ref((Artefact("reconstruct", tmp_path / "skeletons.parquet", "abc", 3),), "walk"), CONFIG)
-    assert made.summary == {
-        "accepted": 1, "rejected": 2, "rejected_by": {"error": 1, "limb length": 1, "limb deviation": 1},
-    }  # fmt: skip
+    told = {"accepted": 1, "rejected": 2, "rejected_by": {"error": 1, "limb length": 1, "limb deviation": 1}}
+    assert made.summary == told | prior_figures("prior")
     assert [row["accepted"] for row in read_rows(made.path)] == [True, False, False]
     assert Tally().figures() == {"accepted": 0, "rejected": 0, "rejected_by": {}}
+
+
+def test_other_weights_under_the_same_name_audit_again(tmp_path: Path) -> None:
+    save_session(Session(name="s", cameras=("cam1",)), tmp_path)
+    write_rows(tmp_path / "skeletons.parquet", skeletons3d_rows([_instant(STANDING_M)]), SKELETONS3D)
+    ref = Ref((Artefact("reconstruct", tmp_path / "skeletons.parquet", "abc", 1),), "walk")
+    weights = tmp_path / "mine.safetensors"
+    tensors, about = load_tensors(weights_path("prior"))
+    save_tensors(weights, tensors, about)
+    config = AuditConfig(prior=str(weights))
+    first = run(Store(tmp_path), ref, config)
+    assert not run(Store(tmp_path), ref, config).made
+    save_tensors(weights, tensors, {**about, "licence": "another"})
+    again = run(Store(tmp_path), ref, config)
+    assert again.made and again.digest != first.digest
+    assert again.summary["weights_licence"] == "another"
 
 
 def test_a_pose_that_is_unlike_the_others_is_rejected_with_the_joint_to_blame() -> None:

@@ -1,5 +1,6 @@
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from pipeline import ingest
 from pipeline.config import IngestConfig
 from pipeline.errors import InputError
+from pipeline.probe import Probe
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
 from pipeline.tables import read_rows
@@ -151,3 +153,14 @@ def test_frames_of_one_number_belong_together_where_one_trigger_took_them(tmp_pa
     assert {row["instant"]: row["frame_index"] for row in rows if row["camera"] == "cam2"} == {k: k for k in range(20)}
     assert (made.summary["spread_ms"], made.summary["missing"]) == (0, 0)
     assert made.summary["clock"] == {"method": "frames of one number"}
+
+
+def test_a_recording_beside_a_file_is_not_put_on_a_clock_that_the_file_knows_nothing_of(tmp_path: Path) -> None:
+    recorded = Probe(tmp_path, (64, 48), (0, 33_000_000), starts_ns=5_000_000_000)
+    clip = Clip(name="walk", sources={"cam1": Source(path="a"), "cam2": Source(path="b")})
+    later = replace(recorded, starts_ns=5_010_000_000)
+    together, clock = ingest.session_times(clip, {"cam1": recorded, "cam2": later}, CONFIG)
+    assert (together["cam2"][0], clock["method"]) == (10_000_000, "recorded together")
+    mixed, clock = ingest.session_times(clip, {"cam1": recorded, "cam2": replace(recorded, starts_ns=0)}, CONFIG)
+    assert (mixed["cam1"], mixed["cam2"]) == (recorded.t_ns, recorded.t_ns)
+    assert clock["method"] == "the files' own times"
