@@ -62,7 +62,7 @@ def keypoint_clocks(views: Sequence[Tracks], max_offset_s: float, clock_of: Sequ
         raise CalibrationError(f"keypoints: no two of {', '.join(names)} see people move in a way that tells the time")
     pairs = [_as_pair(clocks, names[clock_of[a]], names[clock_of[b]]) for (a, b), clocks in told]
     start = solve_clocks(names, pairs, about_s)
-    kept = [pair for number, (pair, _) in enumerate(told) if number not in start.left_out]
+    kept = [pair for (pair, _), clock in zip(told, pairs, strict=True) if clock not in start.left_out]
     return refine_clocks(views, kept, start, clock_of)
 
 

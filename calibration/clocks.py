@@ -44,15 +44,14 @@ class PairClock:
 @dataclass(frozen=True, eq=False)
 class Clocks:
     """Session time of C cameras: s + offset_s + drift (s - about_s). offset_s (C,), drift (C,) as a share (1e-6: 1 ppm),
-    covariance (2C, 2C) of (offset, drift) by camera, zero for the reference; left_out: numbers of pairs that contradicted
-    the rest."""
+    covariance (2C, 2C) of (offset, drift) by camera, zero for the reference; left_out: the pairs that contradicted the rest."""
 
     names: tuple[str, ...]
     offset_s: Array
     drift: Array
     about_s: float
     covariance: Array
-    left_out: tuple[int, ...] = ()
+    left_out: tuple[PairClock, ...] = ()
 
     def session_s(self, c: int, own_s: Array) -> Array:
         """Session time of camera number c's own times."""
@@ -99,7 +98,7 @@ def solve_clocks(names: Sequence[str], pairs: Sequence[PairClock], about_s: floa
         worst = int(np.argmax(misfits)) if misfits else 0
         if not misfits or misfits[worst] <= OUTLIER_SIGMAS:
             solved, covariance = _solved(names, [given[k] for k in kept])
-            left_out = tuple(k for k in range(len(given)) if k not in kept)
+            left_out = tuple(pair for number, pair in enumerate(pairs) if number not in kept)
             return Clocks(tuple(names), solved[0::2], solved[1::2], about_s, covariance, left_out)
         _require_told_apart([given[k] for k in kept], misfits, worst)
         kept.pop(worst)

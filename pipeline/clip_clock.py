@@ -56,12 +56,14 @@ def measured_clock(
     unsure: list[str] = []
     for way in METHODS if method == "auto" else (method,):
         try:
-            clock = _by_method(way, root, clip, list(files.values()), max_offset_s, settings)
+            shared = list(files.values())
+            clocks = _by_method(way, root, clip, shared, max_offset_s, settings)
+            clock = _as_clip_clock(way, clocks, shared)
             _require_sure(root, clip, clock)
         except (CalibrationError, InputError) as error:
             unsure.append(f"{way}: {error}")
             continue
-        say(f"{clip.name}: {way} is sure to {max(clock.sigma_ms.values()):.2f} ms")
+        say(f"{clip.name}: {way} is sure to {max(clock.sigma_ms.values()):.2f} ms{_contradictions(clocks)}")
         found.append(clock)
     if not found:
         told = "\n".join(f"  {line}" for line in unsure)
@@ -72,16 +74,20 @@ def measured_clock(
 
 def _by_method(
     method: str, root: Path, clip: Clip, shared: Sequence[Sequence[str]], max_offset_s: float, settings: Sequence[str]
-) -> ClipClock:
+) -> Clocks:
     """shared: cameras by clock; those in one file have one."""
     first = [cameras[0] for cameras in shared]
     if method == "keypoints":
         views, clock_of = _tracks(root, clip, shared, settings)
-        clocks = keypoint_clocks(views, max_offset_s, clock_of)
-    else:
-        pairs = _PAIRS[method](root, {name: clip.sources[name] for name in first}, max_offset_s)
-        clocks = solve_clocks(first, pairs, float(np.mean([pair.about_s for pair in pairs])))
-    return _as_clip_clock(method, clocks, shared)
+        return keypoint_clocks(views, max_offset_s, clock_of)
+    pairs = _PAIRS[method](root, {name: clip.sources[name] for name in first}, max_offset_s)
+    return solve_clocks(first, pairs, float(np.mean([pair.about_s for pair in pairs])))
+
+
+def _contradictions(clocks: Clocks) -> str:
+    """What a user should look at: pairs that say another offset than all others together do."""
+    told = [f"{pair.a}-{pair.b} ({1e3 * pair.offset_s:+.1f} ms)" for pair in clocks.left_out]
+    return f"; left out because they contradict the other pairs: {', '.join(told)}" if told else ""
 
 
 def _sound_pairs(root: Path, sources: dict[str, Source], max_offset_s: float) -> list[PairClock]:

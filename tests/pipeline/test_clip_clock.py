@@ -1,11 +1,12 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from calibration.clocks import Clocks
-from pipeline import ingest
+from calibration.clocks import Clocks, PairClock, solve_clocks
+from pipeline import clip_clock, ingest
 from pipeline.clip_clock import sync_clip
 from pipeline.config import IngestConfig
 from pipeline.errors import InputError
@@ -41,6 +42,15 @@ def test_sound_puts_cameras_on_one_clock_within_a_millisecond(tmp_path: Path) ->
     clock = sync_clip(root, "walk", "audio", 3.0, [], lambda _: None)
     assert max(map(abs, _off_s(clock))) < 1e-3
     assert load_session(root).clip("walk").clock == clock
+
+
+def test_pairs_that_contradict_the_others_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _session(tmp_path / "s", heard=crowd_noise(0, SECONDS))
+    wrong = PairClock("cam2", "cam3", 0.25, 0.0, np.eye(2), 0.0)
+    monkeypatch.setattr(clip_clock, "solve_clocks", lambda *given: replace(solve_clocks(*given), left_out=(wrong,)))
+    said: list[str] = []
+    sync_clip(root, "walk", "audio", 3.0, [], said.append)
+    assert "left out because they contradict the other pairs: cam2-cam3 (+250.0 ms)" in said[0]
 
 
 def test_motion_puts_them_on_one_clock_within_half_a_frame(tmp_path: Path) -> None:
