@@ -56,6 +56,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     cli_data.convert,
     cli_machine.serve,
     cli_machine.doctor,
+    cli_machine.bench,
 )
 for _command in _COMMANDS:
     app.command()(_command)

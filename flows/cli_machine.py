@@ -1,4 +1,4 @@
-"""Commands about the machine: serve the flows, examine what is installed."""
+"""Commands about the machine: serve the flows, examine what is installed, measure how fast it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.terminal import JsonOption, answering, new_table
+from flows.terminal import JsonOption, answering, new_table, rows_table, say
 
 
 def doctor(
@@ -33,6 +33,25 @@ def doctor(
         answer.show("this machine is fit for posemill" if not missing else f"{len(missing)} missing")
         if missing:
             raise typer.Exit(1)
+
+
+def bench(as_json: JsonOption = False) -> None:
+    """How fast every part runs here, as a share of what this machine allows, and what twice as much costs. Takes minutes; on a
+    machine that does nothing else."""
+    with answering(as_json) as answer:
+        from pipeline.bench import doublings, parts
+
+        measured = []
+        for part in parts():
+            say(f"{part.part}: {part.rate:,.1f} {part.unit}, {part.share:.0%} of {part.limited_by}")
+            measured.append(part)
+        rows = [
+            {"part": one.part, "rate": one.rate, "unit": one.unit, "at most": one.limit, "share %": 100 * one.share,
+             "limited by": one.limited_by} for one in measured
+        ]  # fmt: skip
+        grown = [asdict(one) for one in doublings()]
+        answer.values |= {"parts": rows, "twice": grown}
+        answer.show(rows_table(rows), "times as long with twice as many:", rows_table(grown))
 
 
 def serve(

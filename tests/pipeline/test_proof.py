@@ -3,6 +3,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from models.parquet_photos import read_parquet_photos
 from pipeline import proof
 from pipeline.errors import InputError
 from pipeline.proof import ARMS, Trial, prove
@@ -22,7 +23,7 @@ def exports(tmp_path: Path) -> list[Path]:
 
 
 class Trainings:
-    """Stands in for training and judging: the AP of an arm is its number of images, plus the seed."""
+    """Stands in for training and judging: the AP of an arm is the number of images that it would learn from, plus the seed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[tuple[str, int]] = []
@@ -33,8 +34,7 @@ class Trainings:
     def train(self, arm: str, seed: int, folder: Path, trial: Trial, say: object) -> Path:
         self.made.append((arm, seed))
         self.views[arm] = proof._view(arm, trial.size_px)
-        images = sum(pq.read_metadata(file).num_rows for file in (folder / "data").iterdir())
-        return Path(str(images + seed))
+        return Path(str(len(read_parquet_photos(folder)) + seed))
 
 
 def test_each_arm_has_its_images_and_its_spread_over_seeds(
