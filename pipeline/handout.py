@@ -26,7 +26,8 @@ from pipeline.yolo import write_yolo
 Rows = Iterable[tuple[str, dict[str, Any]]]  # split, SAMPLES row
 
 # Format: what of the dataset's folder belongs to it as it stands.
-COPIED = {"parquet": "data", "coco": "coco", "trc": "trc"}
+SHARDS = "data"
+COPIED = {"parquet": SHARDS, "coco": "coco", "trc": "trc"}
 # Format: what writes the rows in it, and says what is not as it was.
 BY_ROW: dict[str, Callable[[Rows, Path], list[str]]] = {
     "coco": write_coco,
@@ -62,7 +63,17 @@ def hand_out(source: Path, out: Path, kind: str, name: str = "dataset") -> Hande
     with new_folder(out) as folder:
         notes = _fill(source, dataset, folder, kind)
         shutil.copyfile(dataset / CARD, folder / CARD)
+        if COPIED.get(kind) != SHARDS:
+            _forget_shards(folder / CARD)
     return HandedOut(sum(path.is_file() for path in out.rglob("*")), tuple(notes))
+
+
+def _forget_shards(card: Path) -> None:
+    """Take from the card's front matter where the dataset's own shards lie: `datasets` would look for them nowhere else."""
+    from huggingface_hub.repocard import metadata_load, metadata_save
+
+    if (told := metadata_load(card)) and told.pop("configs", None):
+        metadata_save(card, told)
 
 
 def _finished(session: Path, name: str) -> Path:
@@ -90,7 +101,7 @@ def _fill(source: Path, dataset: Path, target: Path, kind: str) -> list[str]:
 
 def dataset_rows(dataset: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of every split, one image in memory at a time or a few."""
-    shards = sorted((dataset / "data").glob("*.parquet"))
+    shards = sorted((dataset / SHARDS).glob("*.parquet"))
     with progress(f"export {dataset.name}", sum(map(count_rows, shards)), "rows") as advance:
         for shard in shards:
             for row in stream_rows(shard, batch=64):

@@ -88,6 +88,24 @@ def test_controlnet_rows_are_what_its_training_script_asks_for(dataset: Artefact
         assert np.asarray(row["conditioning_image"]).max() > 100 and "two people" in row["text"] or row["text"] == "a person"
 
 
+@pytest.mark.parametrize("kind", ["parquet", "controlnet"])
+def test_datasets_reads_what_was_handed_out_from_its_own_folder(released: Path, tmp_path: Path, kind: str) -> None:
+    from datasets import load_dataset
+
+    # The card lies in that folder, and `datasets` believes its front matter.
+    loaded = load_dataset(str(_handed_out(released, kind)), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(rows) for name, rows in loaded.items()} == {"train": 9, "validation": 8, "test": 8}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "coco", "yolo", "webdataset", "controlnet", "trc"])
+def test_a_card_names_shards_only_where_they_are(released: Path, kind: str) -> None:
+    before, after = ((folder / "README.md").read_text() for folder in (released, _handed_out(released, kind)))
+    (told, text), (kept, copied) = (card.removeprefix("---\n").split("---\n", 1) for card in (before, after))
+    left_out = set() if kind == "parquet" else {"configs"}
+    assert {name: yaml.safe_load(told)[name] for name in set(yaml.safe_load(told)) - left_out} == yaml.safe_load(kept)
+    assert copied == text
+
+
 @pytest.mark.parametrize("kind", ["parquet", "coco", "yolo", "webdataset", "controlnet", "trc"])
 def test_a_release_is_handed_out_split_by_split(released: Path, tmp_path: Path, kind: str) -> None:
     out = tmp_path / kind
