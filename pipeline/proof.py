@@ -177,7 +177,8 @@ def _view(arm: str, size_px: int) -> ViewConfig:
 def _ap(weights: Path, test: Path, trial: Trial) -> float:
     from models.detector import load_detector
 
-    detector = load_detector(str(weights), trial.device, size_px=2 * trial.size_px, flip=True)
+    # Views show people from a third to all of their side, whole pictures at about half of theirs: so both are of one scale.
+    detector = load_detector(str(weights), trial.device, size_px=round(1.5 * trial.size_px), flip=True)
     return 100 * evaluate_detector(detector, test).oks["AP"]
 
 
