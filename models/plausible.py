@@ -11,6 +11,7 @@ distribution (Liu and Xie 2020), which holds however the two depend on each othe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from models.prior import JOINTS
 
 Array = NDArray[np.float64]
+Latents = NDArray[np.floating[Any]]
 
 # Skeletons a session needs to be a yardstick; those of fewer are not judged, for nobody knows what is usual there.
 LEAST_SKELETONS = 10
@@ -45,7 +47,7 @@ class Usual:
     centre: Array
     unit: Array
 
-    def surprise(self, latent: Array) -> Array:
+    def surprise(self, latent: Latents) -> Array:
         """(..., J) squared lengths of latents (..., J, 3) in the session's measure."""
         return np.asarray(np.square(np.einsum("...ja,jab->...jb", latent - self.centre, self.unit)).sum(-1))
 
@@ -53,7 +55,7 @@ class Usual:
 PEOPLE = Usual(np.zeros((JOINTS, 3)), np.tile(np.eye(3), (JOINTS, 1, 1)))
 
 
-def usual_latents(latent: Array) -> Usual:
+def usual_latents(latent: Latents) -> Usual:
     """What is usual in a session's latents (N, J, 3), NaN where unknown; for joints that hardly are known, as for people."""
     centre, unit = PEOPLE.centre.copy(), PEOPLE.unit.copy()
     some = latent[:: max(1, len(latent) // LOOKED_AT)]
