@@ -29,8 +29,8 @@ MOST_USUAL = 4.0  # a definition of joints may double how far off they seem; wha
 HALF = (0.25, 0.75)
 # A width from N skeletons is wider by SHORT / N: then p-values of few Gumbel variables are as often small as they say.
 SHORT = 3.0
-# A detector's errors have heavier tails than Gumbel's: the least factor with which virtual sessions that have such errors, of
-# movements kept out, have no more false alarms than stated (`python -m tests.benchmarks.bench_prior virtual`).
+# A detector's errors have heavier tails than Gumbel's: with this factor virtual sessions that have such errors, of movements
+# kept out, have as many false alarms as stated as far as 40 tell (`python -m tests.benchmarks.bench_prior virtual`).
 HEAVIER = 1.1
 # Degrees of freedom of the t distribution that a joint's scatter is estimated by, and passes that are enough.
 HEAVY, PASSES = 3.0, 20
