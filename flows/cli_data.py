@@ -164,12 +164,15 @@ def _against_own_truth(answer: Answer, session: Path, preset: str, settings: lis
 
 @evaluate.command("dataset")
 def evaluate_dataset(
-    exports: Annotated[list[Path], typer.Argument(metavar="DATASETS...", help="SESSION/export/dataset, or COCO folders.")],
+    exports: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATASETS...", help="SESSION/export/dataset, COCO folders, sessions, files of skeletons."),
+    ],
     test: Annotated[
         list[Path],
         typer.Option("--test", metavar="FOLDER", help="Train on the datasets, and measure on these images; repeatable."),
     ] = [],  # noqa: B006
-    worst: Annotated[int, typer.Option("--worst", min=1, help="Without --test: how many doubtful labels are listed.")] = 30,
+    worst: Annotated[int, typer.Option("--worst", min=1, help="Without --test: how many doubtful ones are listed.")] = 30,
     out: Annotated[Path, typer.Option("--out", help="Folder of the trainings; what is in it is not done again.")] = Path(
         "runs/proof"
     ),
@@ -181,7 +184,7 @@ def evaluate_dataset(
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
-    """Labels most likely to be wrong, the worst first, of COCO folders or Parquet datasets.
+    """Labels most likely to be wrong, the worst first, of COCO folders or Parquet datasets; skeletons by the pose prior.
 
     With --test: what generated images are worth: the same detector trained without them, with them, and with those that passed
     the label check; OKS-AP in points with its spread over seeds.
@@ -201,14 +204,23 @@ def evaluate_dataset(
 
 
 def _doubtful(answer: Answer, folders: list[Path], worst: int) -> None:
-    """The labels of each folder that are most likely wrong."""
+    """The labels of each dataset that are most likely wrong: in pictures, and in space where there are skeletons."""
     from pipeline.annotation_audit import as_rows, doubtful_labels
+    from pipeline.skeleton_audit import as_rows as skeleton_rows
+    from pipeline.skeleton_audit import doubtful_skeletons, has_pictures
 
     for folder in folders:
-        doubts = doubtful_labels(folder)
-        rows = as_rows(doubts[:worst])
-        answer.values[str(folder)] = {"judged": len(doubts), "doubtful": rows}
-        answer.show(f"{folder}: {len(doubts)} people judged, the {len(rows)} most doubtful", rows_table(rows))
+        told: dict[str, object] = {}
+        if has_pictures(folder):
+            doubts = doubtful_labels(folder)
+            rows = as_rows(doubts[:worst])
+            told |= {"judged": len(doubts), "doubtful": rows}
+            answer.show(f"{folder}: {len(doubts)} people judged, the {len(rows)} most doubtful", rows_table(rows))
+        if skeletons := doubtful_skeletons(folder):
+            in_space = skeleton_rows(skeletons[:worst])
+            told["skeletons"] = {"judged": len(skeletons), "doubtful": in_space}
+            answer.show(f"{folder}: {len(skeletons)} skeletons judged, the {len(in_space)} least likely", rows_table(in_space))
+        answer.values[str(folder)] = told
 
 
 @evaluate.command("calibration")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.canonical_pose import scales
+from models.plausible import PEOPLE, Usual
 from models.prior import JOINTS, LEAST_SEEN, ORDER, RANK, PosePrior, PriorConfig, all_others, in_order
 from models.shipped import weights_path
 from models.weights import WeightsError, load_tensors
@@ -35,11 +36,16 @@ WIDER = 1.2
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """nats (N,): mean log p of a joint given those before it, per unit of body size cubed; surprise (N, J): of each joint given
-    all others. NaN where too few joints are known, and for missing joints."""
+    """nats (N,): mean log p of a joint given those before it, per unit of body size cubed; latent (N, J, 3): of each joint
+    given all others, N(0, I) for people. NaN where too few joints are known, and for missing joints."""
 
     nats: Array
-    surprise: Array
+    latent: NDArray[np.float32]
+
+    @property
+    def surprise(self) -> Array:
+        """(N, J) of each joint given all others."""
+        return PEOPLE.surprise(self.latent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,21 +63,20 @@ class SkeletonPrior:
     net: PosePrior
 
     def score(self, xyz_m: Array) -> Scores:
-        """Likelihoods and surprises of skeletons (N, J, 3) in metres, z up, NaN for missing joints."""
-        nats, surprise = np.zeros(len(xyz_m)), np.zeros(xyz_m.shape[:2])
+        """Likelihoods and latents of skeletons (N, J, 3) in metres, z up, NaN for missing joints."""
+        nats, latent = np.zeros(len(xyz_m)), np.zeros(xyz_m.shape, np.float32)
         for some in _blocks(len(xyz_m), BLOCK):
-            nats[some], surprise[some] = self._score(xyz_m[some])
-        return Scores(nats, surprise)
+            nats[some], latent[some] = self._score(xyz_m[some])
+        return Scores(nats, latent)
 
-    def blamed(self, xyz_m: Array, usual: Array | None = None) -> NDArray[np.int64]:
+    def blamed(self, xyz_m: Array, usual: Usual = PEOPLE) -> NDArray[np.int64]:
         """(N,) the joint most to blame: surprising by itself, while without it the others surprise least; -1 where not judged.
 
-        usual (J,): what surprises are measured by, `plausible.usual_surprise` of the session.
+        usual: what surprises are measured by, `plausible.usual_latents` of the session.
         """
-        unit = np.ones(JOINTS) if usual is None else usual
-        relief = np.minimum(self.score(xyz_m).surprise / unit, MOST_SURPRISE)
+        relief = np.minimum(usual.surprise(self.score(xyz_m).latent), MOST_SURPRISE)
         for some in _blocks(len(xyz_m), SUSPECT_BLOCK):
-            relief[some] -= self._left(xyz_m[some], torch.from_numpy(unit))
+            relief[some] -= self._left(xyz_m[some], usual)
         judged = np.isfinite(relief).any(1)
         return np.where(judged, np.where(np.isfinite(relief), relief, -np.inf).argmax(1), -1)
 
@@ -121,7 +126,7 @@ class SkeletonPrior:
         drawn_m = at_m.numpy().astype(np.float64).reshape(draws, *xyz_m.shape) + middle_m
         return np.where(np.isfinite(xyz_m), xyz_m, drawn_m)
 
-    def _score(self, xyz_m: Array) -> tuple[Array, Array]:
+    def _score(self, xyz_m: Array) -> tuple[Array, NDArray[np.float32]]:
         at_m, shown, _ = _tensors(xyz_m)
         size = scales(at_m, shown, self.net.limb_m)
         # Where every joint is known all skeletons see the same: the network then need not be told one by one.
@@ -133,17 +138,17 @@ class SkeletonPrior:
         scored = shown & (place >= LEAST_SEEN)
         mean = ((nats.T + 3 * size.log()[:, None]) * scored).sum(1) / scored.sum(1)
         judged = shown.sum(1) >= LEAST_JOINTS
-        surprise = torch.where(shown & judged[:, None], latent.square().sum(-1).T, torch.nan)
-        return torch.where(judged, mean, torch.nan).numpy(), surprise.numpy()
+        latent = torch.where((shown & judged[:, None])[..., None], latent.transpose(0, 1), torch.nan)
+        return torch.where(judged, mean, torch.nan).numpy(), latent.numpy()
 
-    def _left(self, xyz_m: Array, unit: Tensor) -> Array:
+    def _left(self, xyz_m: Array, usual: Usual) -> Array:
         """(N, J) how much all others surprise together without a joint."""
         at_m, shown, _ = _tensors(xyz_m)
         without = shown[:, None] & ~torch.eye(JOINTS, dtype=torch.bool)
         with torch.inference_mode():
             _, latent = self.net.steps(at_m.repeat_interleave(JOINTS, 0), all_others(without.flatten(0, 1)))
-        surprise = (latent.square().sum(-1) / unit[:, None]).clamp(max=MOST_SURPRISE).reshape(JOINTS, len(at_m), JOINTS)
-        return np.asarray((surprise.permute(1, 2, 0) * without).sum(-1).numpy(), np.float64)
+        surprise = np.minimum(usual.surprise(latent.transpose(0, 1).numpy()), MOST_SURPRISE)
+        return np.asarray(np.where(without.numpy(), surprise.reshape(len(at_m), JOINTS, JOINTS), 0.0).sum(-1))
 
 
 def load_skeleton_prior(weights: str | Path = "prior") -> SkeletonPrior:

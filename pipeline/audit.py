@@ -24,7 +24,7 @@ from pipeline.store import Ref, Store
 from pipeline.tables import AUDIT, SkeletonFile
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
-VERSION = "3"
+VERSION = "4"
 
 GATES = ("joints", "views", "error", "limb length", "limb deviation", "angle", "depth", "pose")
 # A knee whose hip axis runs along the thigh (legs spread wide) has no front to speak of: sine of the least angle between them.

@@ -114,7 +114,10 @@ class ReconstructConfig(Section):
     cutoff_hz: float = Field(6.0, gt=0, description="cut-off of the Butterworth filter, in Hz")
     fill_ms: float = Field(200.0, ge=0, le=2000, description="gaps in a track up to this are filled, in ms")
     limb_sigma_m: float = Field(0.01, ge=0, description="limbs keep their lengths to about this, in m; 0: they may do anything")
-    prior: str = Field("", description="pose prior to weigh joints against: `prior` or a .safetensors file; empty: none")
+    prior: str = Field(
+        "",
+        description="pose prior that weighs joints and places missing ones (n_views 0): `prior` or .safetensors; empty: none",
+    )
     bump_share: float = Field(
         0.003, gt=0, lt=1, description="a bump that shifts a camera's image less is not told, as a share of the longer side"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -32,18 +32,23 @@ def plausibility(skeletons: Iterable[Skeletons3D], weights: str) -> Plausibility
 
     Raises InputError for weights that are no pose prior.
     """
-    from models.plausible import largest, p_values, usual_surprise
+    return judged(lambda: _chunks(skeletons), weights, "audit.prior")
 
-    prior = load_pose_prior(weights, "audit.prior")
-    scores = [prior.score(xyz_m) for xyz_m in _chunks(skeletons)]
+
+def judged(chunks: Callable[[], Iterable[Array]], weights: str, setting: str) -> Plausibility:
+    """The same of joints (N, J, 3), some at a time, however often they are asked for. setting: what names the weights."""
+    from models.plausible import p_values, usual_latents
+
+    prior = load_pose_prior(weights, setting)
+    scores = [prior.score(xyz_m) for xyz_m in chunks()]
     nats = np.concatenate([np.zeros(0), *(some.nats for some in scores)])
-    surprise = np.concatenate([np.zeros((0, len(DEFAULT_TOPOLOGY))), *(some.surprise for some in scores)])
-    usual = usual_surprise(surprise)
-    p, blamed = p_values(largest(surprise / usual)), np.full(len(nats), -1)
-    suspects = p < SUSPECT
-    for first, xyz_m in zip(range(0, len(p), CHUNK), _chunks(skeletons), strict=False):
-        some = np.flatnonzero(suspects[first : first + CHUNK])
+    latent = np.concatenate([np.zeros((0, len(DEFAULT_TOPOLOGY), 3), np.float32), *(some.latent for some in scores)])
+    usual = usual_latents(latent)
+    p, blamed, first = p_values(usual.surprise(latent)), np.full(len(nats), -1), 0
+    for xyz_m in chunks():
+        some = np.flatnonzero(p[first : first + len(xyz_m)] < SUSPECT)
         blamed[first + some] = prior.blamed(xyz_m[some], usual)
+        first += len(xyz_m)
     return Plausibility(nats, p, blamed)
 
 

@@ -31,7 +31,7 @@ from pipeline.tracking import Limits, Tracker
 from pipeline.tracks import with_tracks
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
-VERSION = "7"
+VERSION = "8"
 
 JOINTS = len(DEFAULT_TOPOLOGY)
 # Instants handled at once: enough to fill numpy's loops, few enough that memory does not grow with the recording.

@@ -72,7 +72,7 @@ SKELETONS3D = pa.schema(
         ("score", _REALS),  # by joint: mean detection score of the views used
         ("error_px", _REALS),  # by joint: mean reprojection error over the views used
         ("n_views", _WHOLES),  # by joint: views used
-        ("covariance_m2", pa.list_(_REALS)),  # per joint nine numbers, row-major; null when unknown
+        ("covariance_m2", pa.list_(_REALS)),  # nine numbers a joint, row-major; n_views 0: of a pose prior; null: unknown
         ("smooth_x_m", _REALS),  # by the track over time, gaps filled; null when tracks were not smoothed
         ("smooth_y_m", _REALS),  # by joint, likewise
         ("smooth_z_m", _REALS),  # by joint, likewise

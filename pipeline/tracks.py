@@ -1,7 +1,8 @@
 """People's tracks over time, smoothed: beside the joints of every instant stand those that the whole track makes likely.
 
 Gaps are filled by a Kalman smoother (`pipeline.gaps`), the filter that the user chose runs over what is then whole
-(`pipeline.smoothing`), and limbs are held to the person's lengths (`pipeline.limbs`). A recording streams through in windows
+(`pipeline.smoothing`), and limbs are held to the person's lengths (`pipeline.limbs`). With a pose prior, joints that no views
+gave are where their posterior has them (`pipeline.missing_joints`). A recording streams through in windows
 that overlap by more than any filter remembers, so memory does not grow with its length.
 """
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from pipeline.config import ReconstructConfig
 from pipeline.gaps import densities, smoothed
 from pipeline.limbs import body_limbs, held_to_lengths, limb_lengths_m, median_known
+from pipeline.missing_joints import posteriors
+from pipeline.pose_prior import load_pose_prior
 from pipeline.smoothing import butterworth, one_euro, robust_spline, stretches
 from pipeline.types import Array, Skeletons3D
 
@@ -28,7 +31,9 @@ UNKNOWN_M = 0.02
 def with_tracks(instants: Iterable[Skeletons3D], config: ReconstructConfig) -> Iterator[Skeletons3D]:
     """The same skeletons with `smooth_m` and `smooth_sigma_m`, in the same order.
 
-    A person who is missing for up to fill_ms is put back at those instants, with views 0 and only the smoothed joints.
+    A person who is missing for up to fill_ms is put back at those instants, with views 0 and only the smoothed joints. With
+    config.prior, joints without views of somebody who is seen are smoothed joints, too, and covariance_m2 is their posterior's.
+    Raises InputError for weights that are no pose prior.
     """
     if config.smooth == "none":
         yield from instants
@@ -53,23 +58,33 @@ class Track:
     covariance_m2: Array
 
 
+@dataclass(frozen=True, eq=False)
+class Smoothed:
+    """A track's smoothed joints (F, J, 3) in m, 1 sigma (F, J) of a coordinate, and covariances (F, J, 3, 3) where a pose prior
+    put a joint, NaN elsewhere; rows of the window."""
+
+    rows: slice
+    joints_m: Array
+    sigma_m: Array
+    posterior_m2: Array
+
+
 class People:
     """What is known of each person beyond a window: how joints move, and how long limbs are, both from when they came first."""
 
     def __init__(self, config: ReconstructConfig) -> None:
         self.config, self.limbs = config, body_limbs()
+        self.prior = load_pose_prior(config.prior, "reconstruct.prior") if config.prior else None
         self.known: dict[int, tuple[Array, Array]] = {}
 
     def smooth(self, window: Sequence[Skeletons3D]) -> list[Skeletons3D]:
         """The instants of a window with everybody's smoothed joints."""
-        tracks: dict[int, tuple[Track, Array, Array]] = {}
-        for who in sorted({int(who) for instant in window for who in instant.person}):
-            track = tracked(window, who)
-            tracks[who] = (track, *self._smooth(who, track))
+        everybody = sorted({int(who) for instant in window for who in instant.person})
+        tracks = {who: self._smooth(who, tracked(window, who)) for who in everybody}
         return [self._at(f, instant, tracks) for f, instant in enumerate(window)]
 
-    def _smooth(self, who: int, track: Track) -> tuple[Array, Array]:
-        """Joints (F, J, 3) and 1 sigma (F, J), NaN where a gap is too long to fill."""
+    def _smooth(self, who: int, track: Track) -> Smoothed:
+        """NaN where a gap is too long to fill."""
         if who not in self.known:
             density = densities(track.t_s, track.xyz_m, track.covariance_m2)
             mean_m, _ = smoothed(track.t_s, track.xyz_m, track.covariance_m2, density)
@@ -79,10 +94,15 @@ class People:
         told = bridged(np.asarray(np.isfinite(track.xyz_m).all(-1)), track.t_s, self.config.fill_ms / 1e3)
         mean_m = np.where(told[..., None], mean_m, np.nan)
         sigma_m = np.where(told, np.sqrt(np.trace(covariance_m2, axis1=-2, axis2=-1) / 3), np.nan)
-        joints_m = self._filtered(track, mean_m, sigma_m)
+        joints_m, posterior_m2 = self._filtered(track, mean_m, sigma_m), np.full_like(covariance_m2, np.nan)
+        if self.prior is not None:
+            where, at_m, posterior_m2 = posteriors(self.prior, track.t_s, track.xyz_m, track.covariance_m2)
+            joints_m = np.where(where[..., None], at_m, joints_m)
+            covariance_m2 = np.where(where[..., None, None], posterior_m2, covariance_m2)
+            sigma_m = np.where(where, np.sqrt(np.trace(covariance_m2, axis1=-2, axis2=-1) / 3), sigma_m)
         if self.config.limb_sigma_m > 0:
             joints_m = held_to_lengths(joints_m, covariance_m2, lengths_m, self.limbs, self.config.limb_sigma_m)
-        return joints_m, sigma_m
+        return Smoothed(track.rows, joints_m, sigma_m, posterior_m2)
 
     def _filtered(self, track: Track, mean_m: Array, sigma_m: Array) -> Array:
         """The joints as measured, gaps filled with mean_m (F, J, 3), after the filter of the configuration."""
@@ -98,19 +118,23 @@ class People:
         return butterworth(whole_m, 1 / seconds, self.config.cutoff_hz)
 
     @staticmethod
-    def _at(f: int, instant: Skeletons3D, tracks: dict[int, tuple[Track, Array, Array]]) -> Skeletons3D:
-        here = {
-            who: (joints_m[f - track.rows.start], sigma_m[f - track.rows.start])
-            for who, (track, joints_m, sigma_m) in tracks.items()
-            if track.rows.start <= f < track.rows.stop
-        }
+    def _at(f: int, instant: Skeletons3D, tracks: dict[int, Smoothed]) -> Skeletons3D:
+        here = {who: track for who, track in tracks.items() if track.rows.start <= f < track.rows.stop}
+        joints_m = {who: track.joints_m[f - track.rows.start] for who, track in here.items()}
         present = set(instant.person.tolist())
-        absent = [who for who, (joints_m, _) in here.items() if who not in present and np.isfinite(joints_m).any()]
+        absent = [who for who in here if who not in present and np.isfinite(joints_m[who]).any()]
         whole = with_absent(instant, absent)
         if not len(whole):
             return whole
-        smooth_m, sigma_m = zip(*(here[who] for who in whole.person.tolist()), strict=True)
-        return replace(whole, smooth_m=np.stack(smooth_m), smooth_sigma_m=np.stack(sigma_m))
+        people = [here[who] for who in whole.person.tolist()]
+        smooth_m, sigma_m, posterior_m2 = (
+            np.stack([values[f - track.rows.start] for track, values in zip(people, some, strict=True)])
+            for some in zip(*((track.joints_m, track.sigma_m, track.posterior_m2) for track in people), strict=True)
+        )
+        given_m2 = whole.covariance_m2
+        if given_m2 is not None:
+            given_m2 = np.where(np.isfinite(posterior_m2), posterior_m2, given_m2)
+        return replace(whole, covariance_m2=given_m2, smooth_m=smooth_m, smooth_sigma_m=sigma_m)
 
 
 def tracked(window: Sequence[Skeletons3D], who: int) -> Track:

@@ -5,6 +5,7 @@ python -m tests.benchmarks.bench_prior wrong [--noise-m 0.008]      motion and p
 python -m tests.benchmarks.bench_prior missing
 python -m tests.benchmarks.bench_prior speed
 python -m tests.benchmarks.bench_prior sessions FILE.parquet ...   SKELETONS3D files of real recordings
+python -m tests.benchmarks.bench_prior virtual                     sessions with a detector's faults, of motion kept out
 """
 
 from __future__ import annotations
@@ -21,31 +22,27 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, multivariate_normal, rankdata
 
 from models.body import load_body
-from models.canonical_pose import LIMBS, canonical
+from models.canonical_pose import HIPS, LIMBS, canonical
 from models.coupling_flow import CouplingFlow
 from models.flow_matching_prior import ContinuousConfig, ContinuousPrior
-from models.plausible import largest, p_values, usual_surprise
+from models.plausible import largest
 from models.prior import JOINTS, all_others
 from models.prior_motion import HELD_OUT, clip_kinds, clip_skeletons, make_crowd
 from models.prior_score import BLOCK, Posterior, SkeletonPrior, load_skeleton_prior
 from models.prior_track import posterior_in_time
 from models.puppet import Puppet, random_puppet
-from pipeline.limbs import body_limbs, limb_lengths_m, median_known
-from pipeline.tables import SkeletonFile
 from tests.benchmarks.corrupted_skeletons import CORRUPTIONS
 from tests.benchmarks.gaps import make_gaps
+from tests.benchmarks.session_alarms import measure_session, measure_virtual
 
 Array = NDArray[np.float64]
 
 PEOPLE, SEED = 8, 1000  # people whom no training drew: their seed is not that of any crowd
-FALSE_ALARM = 0.01
-# A limb that is longer or shorter than usual by more is wrong, whatever the pose; and the joints that corruptions need.
-CLEAN, BODY = 0.2, slice(5, None)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("density", "wrong", "missing", "speed", "sessions"))
+    parser.add_argument("what", choices=("density", "wrong", "missing", "speed", "sessions", "virtual"))
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--weights", default="prior")
     parser.add_argument("--noise-m", type=float, default=0.008)
@@ -58,6 +55,8 @@ def main() -> None:
     if asked.what == "sessions":
         for file in asked.files:
             measure_session(prior, file)
+    elif asked.what == "virtual":
+        measure_virtual(prior, people())
     else:
         {"wrong": measure_wrong, "missing": measure_missing, "speed": measure_speed}[asked.what](prior, asked.noise_m)
 
@@ -218,44 +217,17 @@ def measure_speed(prior: SkeletonPrior, _: float) -> None:
             taken.append(time.process_time() - begin)
     best, middle = len(xyz_m) / min(taken), len(xyz_m) / float(np.median(taken))
     print(f"scoring: {best:,.0f} skeletons per second and core, {middle:,.0f} in the median round (bar 50,000)")
+    print(f"continuous flow, before any training, which bends the paths: {_continuous_speed():,.0f} per second and core")
 
 
-def measure_session(prior: SkeletonPrior, file: Path, rounds: int = 20) -> None:
-    """The skeletons of a recording as they are, those whose limbs keep their length, and with one in twenty corrupted."""
-    xyz_m = np.concatenate([instant.xyz_m for instant in SkeletonFile(file)])
-    whole = np.flatnonzero(np.isfinite(xyz_m[:, BODY]).all((1, 2)))
-    alarms = session_p(prior, xyz_m) < FALSE_ALARM
-    print(f"{file.parent.name}: {len(xyz_m)} skeletons, {len(whole)} with all of the body; as recorded {alarms.sum()} rejected")
-    clean = keep_lengths(xyz_m)
-    others = f"{alarms[~clean].sum()} of {(~clean).sum()}"
-    print(
-        f"  limbs within {100 * CLEAN:g} % of their median: {clean.sum()}, of which {alarms[clean].sum()} rejected "
-        f"({100 * alarms[clean].mean():.1f} %, stated {100 * FALSE_ALARM:g} %); others: {others}"
-    )
-    if not len(whole):
-        return
-    rng, many = np.random.default_rng(0), max(1, len(whole) // 20)
-    for name, change in CORRUPTIONS.items():
-        found = []
-        for _ in range(rounds):
-            picked = rng.permutation(whole)[:many]
-            session = xyz_m.copy()
-            session[picked], touched = change(xyz_m[picked], rng)
-            moved = (touched & np.isfinite(xyz_m[picked]).all(-1)).any(1)
-            found += (session_p(prior, session)[picked] < FALSE_ALARM)[moved].tolist()
-        print(f"  corrupted copies found, {name}: {np.mean(found):.2f} of {len(found)}")
-
-
-def keep_lengths(xyz_m: Array) -> NDArray[np.bool_]:
-    """(N,) whether every known limb is as long as it is in the session's middle: a look at skeletons of another kind."""
-    length_m = limb_lengths_m(xyz_m, body_limbs())
-    return ~(np.abs(length_m / median_known(length_m) - 1) > CLEAN).any(1)
-
-
-def session_p(prior: SkeletonPrior, xyz_m: Array) -> Array:
-    """p-values as the audit gives them."""
-    surprise = prior.score(xyz_m).surprise
-    return p_values(largest(surprise / usual_surprise(surprise)))
+def _continuous_speed(count: int = 64) -> float:
+    """Likelihoods of whole skeletons a second, hips given, to a part in a thousand."""
+    flow = ContinuousPrior(ContinuousConfig())
+    visible = torch.zeros(count, JOINTS, dtype=torch.bool)
+    visible[:, HIPS] = True
+    begin = time.process_time()
+    flow.log_likelihood(0.4 * torch.randn(count, JOINTS, 3), visible, rtol=1e-3)
+    return count / (time.process_time() - begin)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 
 from models.skeleton import COCO17
 from pipeline.config import ReconstructConfig
+from pipeline.errors import InputError
 from pipeline.gaps import densities, smoothed
 from pipeline.limbs import body_limbs, held_to_lengths, limb_lengths_m, median_known
 from pipeline.tracks import BLOCK, MARGIN, bridged, with_tracks
@@ -172,3 +173,34 @@ def test_a_limb_without_an_end_holds_nothing() -> None:
     held_m = held_to_lengths(truth_m, _covariance(1), lengths_m, limbs, 0.001)
     assert np.isnan(held_m[0, COCO17.index("left_wrist")]).all()
     np.testing.assert_allclose(held_m[0, COCO17.index("left_elbow")], truth_m[0, COCO17.index("left_elbow")])
+
+
+def test_with_a_prior_a_joint_without_views_is_told_as_its_posterior_and_stays_without_views() -> None:
+    truth_m = np.repeat(STANDING_M[None], 60, axis=0)
+    seen_m = _noisy(truth_m)
+    seen_m[20:50, 9] = np.nan
+    found = list(with_tracks(_instants(seen_m), replace_config(prior="prior", limb_sigma_m=0.0, fill_ms=100.0)))
+    alone = list(with_tracks(_instants(seen_m), replace_config(limb_sigma_m=0.0, fill_ms=100.0)))
+    gap = slice(20, 50)
+    smooth_m, sigma_m = (np.stack([getattr(s, name)[0] for s in found]) for name in ("smooth_m", "smooth_sigma_m"))
+    assert np.isnan(np.stack([s.smooth_m[0, 9] for s in alone])[gap]).all()
+    away = np.linalg.norm(smooth_m[gap, 9] - STANDING_M[9], axis=-1) / sigma_m[gap, 9]
+    assert (away < 3.5).mean() > 0.9
+    assert sigma_m[35, 9] > 2 * sigma_m[20, 9] > 2 * sigma_m[10, 9]
+    covariance_m2 = np.stack([s.covariance_m2[0, 9] for s in found])
+    assert np.allclose(np.sqrt(np.trace(covariance_m2[gap], axis1=1, axis2=2) / 3), sigma_m[gap, 9])
+    assert np.isnan(np.stack([s.xyz_m[0, 9] for s in found])[gap]).all()
+    others = np.arange(17) != 9
+    assert np.allclose(smooth_m[:, others], np.stack([s.smooth_m[0] for s in alone])[:, others])
+
+
+def test_whoever_is_hardly_seen_has_no_posterior() -> None:
+    seen_m = _noisy(np.repeat(STANDING_M[None], 30, axis=0))
+    seen_m[10:20, 4:] = np.nan
+    found = list(with_tracks(_instants(seen_m), replace_config(prior="prior", fill_ms=0.0)))
+    assert np.isnan(np.stack([s.smooth_m[0, 9] for s in found])[10:20]).all()
+
+
+def test_tracks_refuse_weights_that_are_no_prior() -> None:
+    with pytest.raises(InputError, match=r"reconstruct\.prior: .*expected a pose prior"):
+        list(with_tracks([], replace_config(prior="studio")))
