@@ -18,7 +18,7 @@ FPS = 60
 
 def main(project: Path) -> None:
     config = rtoml.load(Path(Pose2Sim.__file__).parent / "Demo_SinglePerson" / "Config.toml")
-    config["project"] |= {"project_dir": str(project), "frame_rate": FPS, "frame_range": "all", "multi_person": False}
+    config["project"] |= {"project_dir": str(project), "frame_rate": FPS, "frame_range": "all", "multi_person": True}
     config["pose"]["pose_model"] = "COCO_17"
     config["personAssociation"]["single_person"]["tracked_keypoint"] = "LShoulder"  # these joints have no neck
     config["triangulation"] |= {"make_c3d": False, "show_interp_indices": False}
