@@ -1,6 +1,7 @@
 # make demo    makes .venv, installs, and runs the main job on a virtual session
 # make docs    writes docs/reference/ from the code
 # make test    makes .venv, installs, and runs the tests, the linter and the type checker
+# make audit   asks a database of known weaknesses about what is installed; make test-fuzz   broken files for every reader
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-all lint docs serve clean
+.PHONY: install demo test test-all test-fuzz audit lint docs serve clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +32,14 @@ test: install lint
 
 test-all: install lint
 	$(BIN)/python -m pytest
+
+# 100,000 broken files for every reader, at most half an hour; the same seed gives the same files.
+SEED ?= 0
+test-fuzz: install
+	$(BIN)/python -m tests.fuzz --inputs 100000 --seed $(SEED) --seconds 1800
+
+audit: install
+	$(BIN)/python -m tests.audit_pins
 
 lint: install
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from calibration.errors import CalibrationError
 LARGEST_BYTES = 16 << 20
 # PyYAML takes seconds to find that brackets are nested too deep for it; a covariance is two deep.
 NESTED = re.compile(r"(?:[\[{]\s*){16}")
+# Python reads such numbers of any length, in bases of 2, 8, 16 and 60, and then refuses to print them.
+UNWIELDY = re.compile(r"0[xXoObB]?[0-9a-fA-F_]{3000}|(?:[0-9_]+:){1000}")
 # What the parsers raise on text that is none of theirs; PyYAML's constructors let the last ones through (a bad !!int, say).
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError, OverflowError, MemoryError, LookupError, TypeError, AttributeError)
 
@@ -27,6 +29,8 @@ def parse(text: str) -> dict[Any, Any]:
         return _from_xml(text.lstrip("\ufeff \r\n\t"))
     if NESTED.search(text):
         raise CalibrationError("lists nested deeper than in any rig")
+    if UNWIELDY.search(text):
+        raise CalibrationError("a number of more than 3000 digits")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:

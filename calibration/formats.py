@@ -199,6 +199,7 @@ def _write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # a link of that name would be written through
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

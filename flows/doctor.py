@@ -217,5 +217,7 @@ def fix(checks: Sequence[Check]) -> list[Check]:
     if not command or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return list(checks)
     environment: dict[str, Any] = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(command, shell=True, check=False, stdout=sys.stderr, env=environment)
+    for words in command.split(" && "):
+        if subprocess.run(words.split(), check=False, stdout=sys.stderr, env=environment).returncode:
+            break
     return examine()

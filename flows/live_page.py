@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+from flows.local_http import HOST, LocalHandler
 
 if TYPE_CHECKING:
     from pipeline.live_view import LiveView
@@ -54,33 +56,27 @@ class State:
         return {"cameras": view.cameras, "now": now, "next": view.next_place()}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LocalHandler):
     """Answers GET with the page, its state, or a camera's newest picture."""
+
+    policy = (("Cache-Control", "no-store"), ("Cross-Origin-Resource-Policy", "same-origin"), ("X-Frame-Options", "DENY"))
 
     def __init__(self, view: LiveView, state: State, *rest: object) -> None:
         self.view, self.state = view, state
         super().__init__(*rest)  # type: ignore[arg-type]
 
-    def do_GET(self) -> None:  # noqa: N802
+    def answer(self) -> None:
         """The page at /, JSON at /state, JPEG at /picture/CAMERA."""
         path = unquote(urlsplit(self.path).path)
         camera = path.removeprefix("/picture/")
         if path == "/":
-            self._send("text/html; charset=utf-8", _PAGE.encode())
+            self.send("text/html; charset=utf-8", _PAGE.encode())
         elif path == "/state":
-            self._send("application/json", json.dumps(self.state.values(self.view)).encode())
+            self.send("application/json", json.dumps(self.state.values(self.view)).encode())
         elif camera in self.view.cameras and (jpeg := self.view.jpeg(camera)):
-            self._send("image/jpeg", jpeg)
+            self.send("image/jpeg", jpeg)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
-
-    def _send(self, kind: str, content: bytes) -> None:
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: a picture is asked for several times a second."""
@@ -89,13 +85,13 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving_view(view: LiveView, state: State, port: int = 0) -> Iterator[str]:
     """Serve the page for the time of a block; yields its address. port 0: any that is free."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, view, state))
+    server = ThreadingHTTPServer((HOST, port), partial(Handler, view, state))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     view.start()
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        yield f"http://{HOST}:{server.server_address[1]}/"
     finally:
         server.shutdown()
         server.server_close()

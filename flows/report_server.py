@@ -13,10 +13,11 @@ import os
 import sys
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from flows.local_http import HOST, LocalHandler
 from pipeline.atomic import write_atomically
 
 URL, HOME = "POSEMILL_REPORTS_URL", "POSEMILL_REPORTS_HOME"  # set by `posemill serve` for the worker
@@ -50,33 +51,41 @@ def found(home: Path, address: str) -> Path | None:
     try:
         root = Path(json.loads((home / f"{Path(key).name}.json").read_text())["session"]).resolve()
         file = (root / path).resolve()
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     inside = file.is_relative_to(root) and file.relative_to(root).parts[:1] in [(name,) for name in FOLDERS]
     return file if inside and file.suffix in SHOWN and file.is_file() else None
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers GET with a file of a registered session."""
+class Handler(LocalHandler):
+    """Answers GET with a file of a registered session.
+
+    Reports draw themselves with scripts that stand in them. One that came with somebody's session may do that and no more: it
+    reaches neither the other reports nor Prefect's server.
+    """
+
+    policy = (
+        (
+            "Content-Security-Policy",
+            "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
+            "frame-ancestors 'none'; form-action 'none'; base-uri 'none'; sandbox allow-scripts allow-downloads",
+        ),
+        ("Cross-Origin-Resource-Policy", "same-site"),  # Prefect's pages, on another port, show pictures of reports
+        ("Referrer-Policy", "no-referrer"),
+    )
 
     def __init__(self, home: Path, *rest: object) -> None:
         self.home = home
         super().__init__(*rest)  # type: ignore[arg-type]
 
-    def do_GET(self) -> None:  # noqa: N802
+    def answer(self) -> None:
         """One file, or 404 with what may be asked for."""
         file = found(self.home, self.path)
         if file is None:
             self.send_error(HTTPStatus.NOT_FOUND, "No such report", "Reports are found by the links in the Prefect UI.")
             return
         kind = "text/plain; charset=utf-8" if file.suffix in (".md", ".csv") else mimetypes.guess_type(file.name)[0]
-        content = file.read_bytes()
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", kind or "application/octet-stream")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
-        self.wfile.write(content)
+        self.send(kind or "application/octet-stream", file.read_bytes())
 
     def log_message(self, format: str, *args: object) -> None:
         """One line per request in the log."""
@@ -85,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def main(home: str, port: str) -> None:
     """Serve until ended: `python -m flows.report_server HOME PORT`."""
-    ThreadingHTTPServer(("127.0.0.1", int(port)), partial(Handler, Path(home))).serve_forever()
+    ThreadingHTTPServer((HOST, int(port)), partial(Handler, Path(home))).serve_forever()
 
 
 if __name__ == "__main__":

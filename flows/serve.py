@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -32,6 +33,7 @@ STARTUP_S = 180.0  # a first start makes the database: 19 to 27 s on a quiet mac
 STOP_S = 15.0
 MOST_RESTARTS = 5  # one after the other, each within STEADY_S
 STEADY_S = 600.0
+CLIENT = f"posemill-{os.getpid()}"  # to whom the server gives a token against forged requests
 
 
 def serve(port: int = 4200, watch: Path = Path("data/sessions")) -> None:
@@ -115,6 +117,9 @@ def prefect_environment(port: int, home: Path) -> dict[str, str]:
         "PREFECT_API_URL": api,
         "PREFECT_UI_API_URL": api,  # the page asks port 4200 otherwise
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # A page of another site, open in the same browser, must neither read runs nor start one.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_CLI_PROMPT": "false",
         "PWD": str(ROOT),  # prefect.yaml has runs start there
         report_server.URL: f"http://127.0.0.1:{port + 1}",
@@ -204,9 +209,19 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def ask_api(api: str, path: str, content: dict[str, Any] | None = None) -> Any:
-    """What Prefect's server answers to a GET, or to a POST of content."""
+    """What Prefect's server answers to a GET, or to a POST of content.
+
+    PREFECT_API_AUTH_STRING (NAME:PASSWORD) is sent where it is set; the server asks for it where it finds
+    PREFECT_SERVER_API_AUTH_STRING.
+    """
+    headers = {"Content-Type": "application/json"}
+    if who := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {base64.b64encode(who.encode()).decode()}"
+    if content is not None:
+        token = ask_api(api, f"/csrf-token?client={CLIENT}")["token"]
+        headers |= {"Prefect-Csrf-Client": CLIENT, "Prefect-Csrf-Token": token}
     data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(api + path, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(api + path, data, headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 

@@ -16,6 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)  # a link of that name would be written through
     try:
         yield temporary
         if temporary.exists():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.encoded_image import ImageError, decode_rgb
 from models.skeleton import COCO17, Topology
 
 Array = NDArray[Any]
@@ -47,10 +48,10 @@ class Photo:
 
     def image(self) -> Array:
         """(H, W, 3) uint8 RGB. Raises ValueError when the bytes are no image."""
-        bgr = cv2.imdecode(np.frombuffer(self.encoded, np.uint8), cv2.IMREAD_COLOR)
-        if bgr is None:
-            raise ValueError(f"{self.file_name}: expected an image, found {len(self.encoded)} bytes cv2 cannot decode")
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        try:
+            return decode_rgb(self.encoded)
+        except ImageError as error:
+            raise ValueError(f"{self.file_name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def read_photos(
     A `teacher.json` beside the annotations (verdict of another network on left and right) is applied when it is there.
     Raises FileNotFoundError naming the first missing file, ValueError when the joints have nothing in common.
     """
-    document = json.loads((folder / "annotations.json").read_text())
+    document = _document(folder / "annotations.json")
     names, columns = document["categories"][0]["keypoints"], _columns(document, topology, folder)
     verdicts = _verdicts(folder)
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -135,7 +136,14 @@ def _columns(document: Mapping[str, Any], topology: Topology, folder: Path) -> l
 
 def _verdicts(folder: Path) -> dict[int, dict[str, Any]]:
     path = folder / "teacher.json"
-    return {p["annotation_id"]: p for p in json.loads(path.read_text())["people"]} if path.exists() else {}
+    return {p["annotation_id"]: p for p in _document(path)["people"]} if path.exists() else {}
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested deeper than any annotations") from error
 
 
 def _photo(
@@ -156,7 +164,7 @@ def _photo(
             ignore.append(np.array(annotation["bbox"], np.float64))
         else:
             people.append(person)
-    encoded = (folder / "images" / image["file_name"]).read_bytes()
+    encoded = _inside(folder / "images", image["file_name"]).read_bytes()
     return Photo(image["file_name"], encoded, tuple(people), np.array(ignore, np.float64).reshape(-1, 4))
 
 
@@ -170,6 +178,14 @@ def _person(
             xy[target], labelled[target] = table[source, :2], True
     box = np.array(annotation["bbox"], np.float64)
     return Person(xy, labelled, box, float(annotation.get("area", np.nan)), _head_px(table, names))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file below a folder (a link may lead anywhere): annotations of others must not say what else is read here."""
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise ValueError(f"{folder.parent}: file_name {name[:200]!r} leads out of images/")
+    return path
 
 
 def _head_px(table: Array, names: Sequence[str]) -> float:

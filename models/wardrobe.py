@@ -6,6 +6,7 @@ MakeHuman base mesh (hm08) by weights, plus an offset in units of three body mea
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from models.body import Body
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+# The base mesh has 19,158 vertices, the finest clothes a hundred thousand; MakeHuman's largest files are 10 MB.
+MOST_VERTICES, LARGEST_BYTES = 1_000_000, 64 << 20
 # MakeHuman's axes (x left, y up, z front) from the body frame (x left, y back, z up).
 _MAKEHUMAN_FROM_BODY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
@@ -69,7 +72,33 @@ def load_wardrobe(folder: Path | str) -> tuple[Garment, ...]:
 
 
 def load_garment(path: Path) -> Garment:
-    """Read one .mhclo and the .obj it names. Raises ValueError naming the file and what is wrong."""
+    """Read one .mhclo and the .obj beside it that it names. Raises ValueError naming the file and what is wrong."""
+    try:
+        garment = _garment(path)
+        _check(garment, path)
+    except (ValueError, LookupError, OverflowError, OSError) as error:
+        told = str(error) if str(path.parent) in str(error) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: cannot be read as MakeHuman's clothes ({told:.300})") from error
+    return garment
+
+
+def _check(garment: Garment, path: Path) -> None:
+    """Raises ValueError for what no body has, so that no index leads anywhere when the garment is worn."""
+    lengths = [abs(measure[2]) for measure in garment.measures if measure]
+    ends = np.array([measure[:2] for measure in garment.measures if measure], dtype=np.int64)
+    points = np.concatenate([garment.reference.ravel(), garment.hides, ends.ravel()])
+    least, most = int(points.min()), int(points.max())
+    if least < 0 or most > MOST_VERTICES or garment.faces.min() < 0:
+        raise ValueError(f"{path}: expected vertices from 0 to {MOST_VERTICES}, found {least} to {most}")
+    if not all(1e-9 < length < np.inf for length in lengths):
+        raise ValueError(f"{path}: expected measures above 0, found {min(lengths)}")
+    if not (np.isfinite(garment.share).all() and np.isfinite(garment.offset).all()):
+        raise ValueError(f"{path}: expected weights and offsets as finite numbers, found NaN or infinity")
+
+
+def _garment(path: Path) -> Garment:
+    if path.stat().st_size > LARGEST_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes, more than any clothes")
     fields: dict[str, list[str]] = {}
     vertices: list[list[float]] = []
     hides: list[int] = []
@@ -88,13 +117,20 @@ def load_garment(path: Path) -> Garment:
             hides += _ranges(words)
     if not vertices or "obj_file" not in fields:
         raise ValueError(f"{path}: expected an obj_file and a list of verts as MakeHuman writes them")
-    faces = _obj_faces(path.parent / " ".join(fields["obj_file"]))
+    faces = _obj_faces(_beside(path, " ".join(fields["obj_file"])))
     if faces.max() >= len(vertices):
         raise ValueError(f"{path}: its .obj uses vertex {faces.max()}, but only {len(vertices)} are fitted")
     table = np.array(vertices)
     measures = tuple(_measure(fields.get(f"{axis}_scale")) for axis in "xyz")
     hung = (table[:, :3].astype(np.int64), table[:, 3:6], table[:, 6:])
     return Garment(path.stem, _kind(path), faces, *hung, measures, np.array(hides, int))
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file of that name in the folder of `path`: clothes of others must not say what else is read here."""
+    if Path(name).name != name:
+        raise ValueError(f"{path}: obj_file: expected the name of a file beside it, found {name[:200]!r}")
+    return path.with_name(name)
 
 
 def _kind(path: Path) -> str:
@@ -104,7 +140,7 @@ def _kind(path: Path) -> str:
 
 
 def _is_number(word: str) -> bool:
-    return word.lstrip("-").isdigit()
+    return re.fullmatch(r"-?[0-9]+", word) is not None
 
 
 def _hanging(words: list[str]) -> list[float]:
@@ -118,7 +154,10 @@ def _ranges(words: list[str]) -> list[int]:
     k = 0
     while k < len(words):
         spans = k + 2 < len(words) and words[k + 1] == "-"
-        out += range(int(words[k]), int(words[k + 2 if spans else k]) + 1)
+        first, last = int(words[k]), int(words[k + 2 if spans else k])
+        if last - first > MOST_VERTICES:
+            raise ValueError(f"delete_verts: expected vertices up to {MOST_VERTICES}, found {first} - {last}")
+        out += range(first, last + 1)
         k += 3 if spans else 1
     return out
 
@@ -129,6 +168,8 @@ def _measure(words: list[str] | None) -> tuple[int, int, float] | None:
 
 def _obj_faces(path: Path) -> Index:
     faces = []
+    if path.stat().st_size > LARGEST_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes, more than any clothes")
     for line in path.read_text(errors="replace").splitlines():
         if line.startswith("f "):
             corner = [int(word.split("/")[0]) - 1 for word in line.split()[1:]]

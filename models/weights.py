@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from models.atomic import replacing
 from models.shipped import weights_folder
 
 FORMAT = "posemill-weights-1"
+_CARD_HASH = re.compile(r"File hash \(SHA-256\):\s*`([0-9a-f]{64})`")
 
 
 class WeightsError(ValueError):
@@ -46,6 +48,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file. Shipped weights: {', '.join(_shipped()) or 'none'}; "
                            "others come from `posemill train detector`")  # fmt: skip
+    _check_card(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}
@@ -59,7 +62,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if found != header.get("sha256"):
         raise WeightsError(f"{path}: the tensors do not fit their recorded hash (expected {header.get('sha256')}, "
                            f"found {found}): the file was changed or damaged; fetch it again")  # fmt: skip
-    return tensors, {k: json.loads(v) for k, v in header.items() if k not in ("format", "sha256")}
+    try:
+        return tensors, {k: json.loads(v) for k, v in header.items() if k not in ("format", "sha256")}
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its metadata cannot be read ({error}): the file was changed; fetch it again") from error
+
+
+def _check_card(path: Path) -> None:
+    """Raises WeightsError when shipped weights are not the file that their card names: the hash inside says nothing of what is
+    recorded with the tensors, and whoever changes both changes it too."""
+    card = path.with_suffix(".md")
+    if path.resolve().parent != weights_folder() or not card.is_file():
+        return
+    named = _CARD_HASH.search(card.read_text(encoding="utf-8"))
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if named and found != named[1]:
+        raise WeightsError(f"{path}: its card {card.name} names the file of SHA-256 {named[1]}, found {found}: the file was "
+                           "changed or damaged; fetch it again")  # fmt: skip
 
 
 def ship_weights(source: Path, target: Path, **about: Any) -> None:

@@ -12,7 +12,8 @@ from pydantic import Field, PositiveFloat, ValidationError
 
 from pipeline.config_augment import AugmentConfig
 from pipeline.config_section import Section
-from pipeline.errors import InputError
+from pipeline.errors import InputError, told
+from pipeline.plain_text import yaml_value
 from pipeline.session import Session
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -147,7 +148,7 @@ class AuditConfig(Section):
 class ExportConfig(Section):
     """Writing the dataset."""
 
-    name: str = Field("dataset", min_length=1, pattern=r"^[A-Za-z0-9._-]+$", description="folder below export/")
+    name: str = Field("dataset", min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="folder below export/")
     every: int = Field(1, ge=1, description="one instant in so many is exported")
     image_long_side_px: int = Field(640, ge=32, description="captured images are resized to at most this, in px")
     jpeg_quality: int = Field(92, ge=1, le=100, description="quality of captured images")
@@ -205,7 +206,7 @@ def parse_config(values: dict[str, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(detail) for detail in error.errors())) from error
+        raise InputError(told([_explain(detail) for detail in error.errors()])) from error
 
 
 def parse_section(kind: type[SectionT], values: dict[str, Any]) -> SectionT:
@@ -213,9 +214,8 @@ def parse_section(kind: type[SectionT], values: dict[str, Any]) -> SectionT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(
-            "\n".join(f"{detail['loc'][0]}: {detail['msg']}, got {detail['input']!r}" for detail in error.errors())
-        ) from error
+        problems = [f"{detail['loc'][0]}: {detail['msg']}, got {detail['input']!r:.200}" for detail in error.errors()]
+        raise InputError(told(problems)) from error
 
 
 def preset_names() -> list[str]:
@@ -240,9 +240,9 @@ def known_keys() -> list[str]:
 def _parse_setting(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or key.count(".") != 1:
-        raise InputError(f"--set: expected stage.key=value, got {text!r}")
+        raise InputError(f"--set: expected stage.key=value, got {text!r:.200}")
     stage, name = key.split(".")
-    return {stage: {name: yaml.safe_load(value)}}
+    return {stage: {name: yaml_value(value, f"--set {key:.200}")}}
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        return f"config key {key}: {detail['msg']}, got {detail['input']!r}"
+        return f"config key {key}: {detail['msg']}, got {detail['input']!r:.200}"
     known = known_keys() if "." in key else list(Config.model_fields)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return f"config key {key} is not known; the nearest known key is {nearest[0]}"

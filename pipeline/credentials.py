@@ -18,6 +18,7 @@ import yaml
 
 from pipeline.atomic import replacing
 from pipeline.errors import InputError
+from pipeline.plain_text import yaml_of
 
 FILE = ".credentials.yaml"
 HIDDEN = "***"
@@ -30,6 +31,7 @@ _QUERY = re.compile(
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 # Shorter ones are taken out where they stand in an address, but not from words that happen to contain them.
 _MIN_LETTERS = 3
+_MEND = "expected lines CAMERA: ADDRESS; remove the file and give the addresses again with `posemill new SESSION --live ...`"
 
 
 _secrets: dict[str, re.Pattern[str]] = {}
@@ -109,6 +111,11 @@ def full_url(root: Path, camera: str, url: str) -> str:
 
 def _kept(root: Path) -> dict[str, str]:
     try:
-        return yaml.safe_load((root / FILE).read_text()) or {}
+        kept = yaml_of(root / FILE) or {}
     except FileNotFoundError:
         return {}
+    except InputError:  # whose words may quote the file, and with it a password
+        raise InputError(f"{root / FILE}: {_MEND}") from None
+    if not isinstance(kept, dict) or not all(isinstance(word, str) for pair in kept.items() for word in pair):
+        raise InputError(f"{root / FILE}: {_MEND}")
+    return kept

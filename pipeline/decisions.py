@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from pipeline.atomic import write_atomically
 from pipeline.errors import InputError, StageError
@@ -27,6 +27,12 @@ class Decision(BaseModel):
     preset: str = Field("", description="preset of the run, where it was not the session's own")
     settings: tuple[str, ...] = Field((), description="settings of the run over those of the session, stage.key=value")
     excluded: tuple[str, ...] = Field((), description="ids of rows that are left out of a release")
+
+    @field_validator("at")
+    @classmethod
+    def _is_time(cls, at: str) -> str:
+        datetime.fromisoformat(at)
+        return at
 
     @property
     def text(self) -> str:

@@ -5,7 +5,6 @@ Both number their frames; the number is the frame index in the camera's own clip
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.skeleton import COCO17
 from pipeline.errors import InputError
+from pipeline.plain_text import json_of
 
 Array = NDArray[np.float64]
 People = tuple[Array, Array]
@@ -142,7 +142,7 @@ def read_coco_results(path: Path) -> Detections:
 
     image_id, or the last number in it, is the frame index. Raises InputError naming the entry that is wrong.
     """
-    content = _load(path)
+    content = json_of(path)
     entries = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: expected a COCO-results list of keypoint detections, found {_kind(content)}")
@@ -167,7 +167,7 @@ def _people(triplets: Array | None) -> People:
 
 
 def _openpose_file(path: Path) -> Array:
-    content = _load(path)
+    content = json_of(path)
     if not isinstance(content, dict) or not isinstance(content.get("people"), list):
         raise InputError(f"{path}: expected OpenPose JSON with a list `people`, found {_kind(content)}")
     rows = [_person(person, f"{path}: person {number}") for number, person in enumerate(content["people"])]
@@ -205,15 +205,6 @@ def _image_index(image_id: Any, where: str) -> int:
     if not numbers:
         raise InputError(f"{where}: image_id: expected a frame number, found {image_id!r}")
     return int(numbers[-1])
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a JSON file ({error}); export the detections again") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _kind(content: Any) -> str:

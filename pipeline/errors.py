@@ -9,6 +9,8 @@ PosemillError            anything refused or failed; the command line prints its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from calibration.errors import CalibrationError
 
 
@@ -28,6 +30,17 @@ class StageError(PosemillError):
     """The request was right and the work failed."""
 
     exit_status = 1
+
+
+# Of one file that is wrong all over, a person wants to see the first.
+MOST_PROBLEMS, MOST_LETTERS = 10, 400
+
+
+def told(problems: Sequence[str]) -> str:
+    """Problems of one file, a line each: the first of them, each cut to what a terminal can hold."""
+    more = [f"and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    lines = (line if len(line) <= MOST_LETTERS else f"{line[:MOST_LETTERS]}..." for line in problems[:MOST_PROBLEMS])
+    return "\n".join([*lines, *more])
 
 
 # What the command line turns into one clear message instead of a traceback.

@@ -25,6 +25,8 @@ def evened(arrived_ns: Ns) -> Ns | None:
     if len(arrived_ns) < _MIN_FRAMES:
         return None
     usual = float(np.median(arrived_ns[_SETTLED:] - arrived_ns[:-_SETTLED])) / _SETTLED
+    if usual <= 0 or (np.diff(arrived_ns) < 0).any():  # no recorder of ours wrote that
+        return None
     for _ in range(3):  # the more exact the rate, the more exact the numbers over a long recording
         counted = np.round(_numbers(arrived_ns, usual) * usual).astype(np.int64)
         clock = fit_clock(counted, arrived_ns, _MAX_RATE_ERROR_PPM)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.atomic import write_atomically
 from pipeline.errors import StageError
+from pipeline.plain_text import table_of
 from pipeline.store import Ref, Store
 
 
@@ -25,10 +26,7 @@ def forget_failure(store: Store, stage: str, ref: Ref) -> None:
 
 def failure_of(store: Store, stage: str, ref: Ref) -> str:
     """The message of the last failure of a stage, or "" when it did not fail."""
-    try:
-        return str(json.loads(_note(store, stage, ref).read_text())["error"])
-    except (OSError, json.JSONDecodeError, KeyError):
-        return ""
+    return str(table_of(_note(store, stage, ref)).get("error", ""))
 
 
 def _note(store: Store, stage: str, ref: Ref) -> Path:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.clock_signals import Signal
 from pipeline.errors import InputError
+from pipeline.media_file import open_media
 from pipeline.probe import NS
 from pipeline.progress import progress
 from pipeline.session import Source
@@ -27,7 +28,7 @@ def sound(camera: str, path: Path) -> Signal:
     """The sound of a video file, mono, at SOUND_HZ; its time counts from the first picture. Raises InputError where there is
     none."""
     try:
-        with av.open(str(path)) as container:
+        with open_media(path) as container:
             if not container.streams.audio or not container.streams.video:
                 raise InputError(f"camera {camera}: {path}: expected a video with sound, found no sound track")
             first_s = _first_picture_s(container)

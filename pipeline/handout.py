@@ -14,6 +14,8 @@ from pipeline.c3d import write_c3d
 from pipeline.coco import write_coco
 from pipeline.controlnet_rows import write_controlnet
 from pipeline.errors import InputError
+from pipeline.foreign_rows import NEEDED, checked
+from pipeline.parquet import opened
 from pipeline.progress import progress
 from pipeline.shards import count_rows
 from pipeline.tables import stream_rows
@@ -21,7 +23,7 @@ from pipeline.trajectories_json import write_json
 from pipeline.trc import Trajectories, read_trc
 from pipeline.viewer import write_viewers
 from pipeline.webdataset import write_webdataset
-from pipeline.yolo import write_yolo
+from pipeline.yolo import SPLITS, write_yolo
 
 Rows = Iterable[tuple[str, dict[str, Any]]]  # split, SAMPLES row
 
@@ -104,9 +106,18 @@ def dataset_rows(dataset: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     shards = sorted((dataset / SHARDS).glob("*.parquet"))
     with progress(f"export {dataset.name}", sum(map(count_rows, shards)), "rows") as advance:
         for shard in shards:
+            with opened(shard, NEEDED):  # before the first row is handed on
+                pass
             for row in stream_rows(shard, batch=64):
-                yield shard.name.split("-")[0], row
+                yield _split_of(shard), checked(shard, row)
                 advance(1)
+
+
+def _split_of(shard: Path) -> str:
+    split = shard.name.split("-")[0]
+    if split not in SPLITS:
+        raise InputError(f"{shard}: expected a file of {', '.join(SPLITS)} (SPLIT-00000-of-00001.parquet)")
+    return split
 
 
 def _trajectory_files(dataset: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from models.photos import Person, Photo, read_photos
 from models.skeleton import Topology
 from pipeline.errors import InputError
 from pipeline.fidelity import OUTLINE_SHARE, oks_matrix
+from pipeline.parquet import opened, reading
 from pipeline.types import Array
 
 # A person's outline fills about half of the box; sets whose `area` fills all of it have no outlines.
@@ -43,10 +44,11 @@ def labelled_photos(folder: Path, only: Sequence[str] | None, topology: Topology
     if (folder / "annotations.json").is_file():
         photos = _coco_photos(folder, only, topology)
     elif parquet_files(folder):
-        try:
+        for shard in parquet_files(folder):
+            with opened(shard):  # looked at before anything is unpacked
+                pass
+        with reading(folder):
             photos = read_parquet_photos(folder, topology, only=only)
-        except ValueError as error:
-            raise InputError(str(error)) from error
     else:
         raise InputError(
             f"{folder}: expected annotations.json and images/ (COCO layout) or *.parquet (our export), found neither"
@@ -67,11 +69,12 @@ def _coco_photos(folder: Path, only: Sequence[str] | None, topology: Topology) -
     except KeyError as error:
         raise InputError(
             f"{folder / 'annotations.json'}: expected COCO keypoint annotations (images, annotations with keypoints and bbox, "
-            f"categories with joint names), found no {error}"
+            f"categories with joint names), found no {str(error)[:200]}"
         ) from error
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError, OSError) as error:
         raise InputError(
-            f"{folder / 'annotations.json'}: expected COCO keypoint annotations with joints of {topology.name}; found {error}"
+            f"{folder / 'annotations.json'}: expected COCO keypoint annotations with joints of {topology.name}; "
+            f"found {str(error)[:300]}"
         ) from error
 
 

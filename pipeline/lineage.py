@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.plain_text import table_of
 from pipeline.store import Made, Ref
 from pipeline.types import Artefact
 
@@ -18,8 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def manifest_of(artefact: Artefact) -> dict[str, Any]:
     """What the store wrote beside a result: stage, version, config, inputs, summary. {} where it is not there any more."""
-    file = artefact.manifest_path
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return table_of(artefact.manifest_path)
 
 
 def lineage(made: Made) -> list[dict[str, Any]]:

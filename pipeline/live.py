@@ -217,7 +217,8 @@ def _first_that_opens(url: str, owner: str) -> tuple[av.container.InputContainer
 
 
 def _open(url: str, kind: Kind) -> av.container.InputContainer:
-    return av.open(url, format=kind.format, options=dict(kind.options), timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
+    timeout = (OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+    return av.open(url, format=kind.format, options=dict(kind.options), timeout=timeout, metadata_errors="replace")
 
 
 def _refusal(url: str, kind: Kind, owner: str, error: av.FFmpegError) -> Exception:

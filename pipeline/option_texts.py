@@ -16,8 +16,8 @@ def pairs_of_texts(texts: Sequence[str], option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals or not value or not re.match(NAME_PATTERN, name):
-            raise InputError(f"{option}: expected NAME=VALUE, got {text!r}")
+        if not equals or not value or not re.fullmatch(NAME_PATTERN, name):
+            raise InputError(f"{option}: expected NAME=VALUE, got {text!r:.200}")
         if name in found:
             raise InputError(f"{option}: {name} is given twice: {found[name]} and {value}")
         found[name] = value

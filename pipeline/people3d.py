@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.skeleton import COCO17
 from pipeline.c3d import read_c3d
 from pipeline.errors import InputError
+from pipeline.parquet import opened, reading
 from pipeline.tables import skeletons3d_from_rows
 from pipeline.trajectories_json import read_json
 from pipeline.trc import Trajectories, read_trc
@@ -114,15 +114,14 @@ def _together(persons: Sequence[int], tracks: Sequence[Trajectories]) -> People3
 
 def _from_parquet(path: Path) -> People3D:
     """A table of SKELETONS3D or TRUTH_JOINTS."""
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+    with opened(path) as file:
+        table = file.read()
     missing = [name for name in ("t_ns", "person", "x_m", "y_m", "z_m") if name not in table.column_names]
     if missing or not len(table):
         found = f"no column {', '.join(missing)}" if missing else "no row"
         raise InputError(f"{path}: expected skeletons as `reconstruct` writes them, found {found}")
-    return _from_joints(table) if "joint" in table.column_names else _from_skeletons(path, table)
+    with reading(path):
+        return _from_joints(table) if "joint" in table.column_names else _from_skeletons(path, table)
 
 
 def _from_skeletons(path: Path, table: pa.Table) -> People3D:

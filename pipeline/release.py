@@ -236,18 +236,23 @@ def _sealed(path: Path) -> str:
 
 
 def check_release(folder: Path) -> int:
-    """Compare every file with its sum; returns their number. Raises InputError naming a file that changed or is gone."""
+    """Compare every file with its sum; returns their number. Raises InputError: one changed, is gone, or was added."""
     try:
-        lines = (folder / SUMS).read_text().splitlines()
+        sums = dict(line.split("  ", 1)[::-1] for line in (folder / SUMS).read_text().splitlines())
     except FileNotFoundError as error:
         raise InputError(f"{folder}: expected a release (a folder with {SUMS}), found none") from error
-    for line in lines:
-        expected, _, name = line.partition("  ")
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: this file of the release is gone")
-        if (found := _sha256(folder / name)) != expected:
-            raise InputError(f"{folder / name}: changed since its release: expected sha256 {expected[:12]}, found {found[:12]}")
-    return len(lines)
+    except ValueError as error:
+        raise InputError(f"{folder / SUMS}: expected a line SUM, two blanks, FILE for each file of the release") from error
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    del files[SUMS]
+    if gone := sorted(sums.keys() - files.keys()):
+        raise InputError(f"{folder}: {gone[0]:.200}: this file of the release is gone")
+    if added := sorted(files.keys() - sums.keys()):
+        raise InputError(f"{folder}: {added[0]:.200}: is no file of this release; take it out of the folder")
+    for name, path in files.items():
+        if (found := _sha256(path)) != sums[name]:
+            raise InputError(f"{path}: changed since its release: expected sha256 {sums[name]:.12}, found {found[:12]}")
+    return len(sums)
 
 
 def _sha256(path: Path) -> str:

@@ -78,11 +78,14 @@ def excluded(session: Path, dataset: Artefact) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     parents = {row["id"]: row["parent"] for row in dataset_rows(dataset, ["id", "parent"])}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        # Spreadsheets write semicolons where the comma is the decimal sign.
-        mark = max(",;\t", key=file.readline().count)
-        file.seek(0)
-        marked = set(_marked(path, csv.DictReader(file, delimiter=mark), set(parents)))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            # Spreadsheets write semicolons where the comma is the decimal sign.
+            mark = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            marked = set(_marked(path, csv.DictReader(file, delimiter=mark), set(parents)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a table with commas in UTF-8 ({error}); save it again as CSV UTF-8") from error
     return tuple(sorted(own for own, parent in parents.items() if own in marked or parent in marked))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera import Camera
+from models.encoded_image import ImageError, decode_rgb
 from pipeline.errors import StageError
 from pipeline.types import Array, Sample, Skeletons3D
 
@@ -78,10 +79,10 @@ def _encode(kind: str, image: NDArray[np.uint8], settings: Sequence[int]) -> byt
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """JPEG or PNG bytes as RGB uint8 (H, W, 3). Raises StageError when they are no image."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise StageError(f"{len(data)} bytes are no image that can be decoded")
-    return np.ascontiguousarray(image[..., ::-1])
+    try:
+        return decode_rgb(data)
+    except ImageError as error:
+        raise StageError(f"a picture of the dataset cannot be decoded: {error}") from error
 
 
 def sample_rows(samples: Iterable[Sample]) -> Iterator[dict[str, Any]]:

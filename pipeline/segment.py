@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -23,6 +24,9 @@ JOURNAL = "times.csv"
 HEADER = b"segment,pts_ns,arrived_ns\n"
 # Shorter than the second between two fsyncs, so that a power cut loses less than two seconds.
 _CLUSTER_MS = 500
+_WHOLE = re.compile(rb"-?[0-9]{1,19}")
+# Times in ns up to the year 2116, so that sums and differences of two stay within 64 bits.
+LATEST_NS, MOST_SEGMENTS = 1 << 62, 999_999
 # Matroska's own clock.
 MS = NS // 1000
 _MILLISECONDS = Fraction(1, 1000)
@@ -64,9 +68,12 @@ def read_journal(folder: Path) -> Rows:
     rows = []
     for line in (folder / JOURNAL).read_bytes().split(b"\n")[1:-1]:
         words = line.split(b",")
-        if len(words) != 3 or not all(word.lstrip(b"-").isdigit() for word in words):
+        if len(words) != 3 or not all(_WHOLE.fullmatch(word) for word in words):
             break
-        rows.append([int(word) for word in words])
+        row = [int(word) for word in words]
+        if not 0 <= row[0] <= MOST_SEGMENTS or max(map(abs, row)) > LATEST_NS:
+            break
+        rows.append(row)
     table = np.array(rows, np.int64).reshape(-1, 3)
     return Rows(table[:, 0], table[:, 1], table[:, 2])
 

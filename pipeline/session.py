@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.atomic import write_atomically
-from pipeline.errors import InputError
+from pipeline.errors import InputError, told
+from pipeline.plain_text import yaml_of
 
 MAX_READOUT_MS = 100.0
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+MOST_LETTERS = 80
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
+CAMERA_NAME = re.compile(r"[^./\\][^/\\]{0,79}")
 
 
 class _Record(BaseModel):
@@ -102,6 +106,10 @@ class Session(_Record):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Session:
+        for camera in self.cameras:
+            _check_name(camera)
+        if len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"camera names must differ, got {', '.join(self.cameras)}")
         for clip in self.clips:
             unknown = sorted(set(clip.sources) - set(self.cameras))
             if unknown:
@@ -135,6 +143,15 @@ class Session(_Record):
         return tuple(clip for clip in self.clips if clip.name != self.calibration.board_clip)
 
 
+def _check_name(camera: str) -> None:
+    """Results are named after cameras: a name must not be a way out of the session's folder."""
+    if not CAMERA_NAME.fullmatch(camera) or not camera.isprintable():
+        raise ValueError(
+            f"camera {camera[:MOST_LETTERS]!r}: expected a name of 1 to {MOST_LETTERS} printable characters without / and \\ "
+            "that does not begin with a dot; files are named after it"
+        )
+
+
 def _check_readouts(readout_ms: Mapping[str, float | str], cameras: Sequence[str]) -> None:
     for name, readout in readout_ms.items():
         if name not in cameras:
@@ -150,14 +167,11 @@ def load_session(root: Path | str) -> Session:
     """Read SESSION/session.yaml. Raises InputError naming the file, the key and the nearest known key."""
     path = Path(root) / "session.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
-        return Session.model_validate(values)
+        return Session.model_validate(yaml_of(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: not found; make a session with `posemill new {root} --camera NAME=SOURCE ...`") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as YAML: {error}") from error
     except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from error
+        raise InputError(told([f"{path}: {_explain(detail)}" for detail in error.errors()])) from error
 
 
 def save_session(session: Session, root: Path | str) -> Path:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.parquet import opened
+
 # Rows per row group: what a reader must hold at once to see one image.
 GROUP = 64
 _IMAGES = ("image", "conditioning_image")
@@ -109,7 +111,8 @@ def _leaves(path: str, kind: pa.DataType) -> list[str]:
 
 def count_rows(shard: Path) -> int:
     """How many rows a Parquet file has, by its footer."""
-    return int(pq.read_metadata(shard).num_rows)
+    with opened(shard) as file:
+        return int(file.metadata.num_rows)
 
 
 def huggingface_metadata(schema: pa.Schema) -> bytes:

@@ -6,16 +6,14 @@ recorded first (`pipeline.record`). Later kinds of source join here: a reader ha
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from models.encoded_image import ImageError, check_size, decode_rgb
 from pipeline.errors import InputError
 from pipeline.probe import NS, Image, Probe, Reader, Shot
 from pipeline.progress import Advance
@@ -99,35 +97,17 @@ def read_image(path: Path) -> Image:
     """
     try:
         data = path.read_bytes()
-        _refuse_unfit(path, data)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
+        kind, frames = check_size(data)
+        if frames > 1 and kind in ("GIF", "WEBP", "PNG"):  # pages of a TIFF and a phone's MPO are no animation
+            raise InputError(
+                f"{path}: expected a still image, found {frames} frames ({kind}); "
+                "save the one you mean, or make it a video such as mp4"
+            )
+        return decode_rgb(data)
+    except ImageError as error:
+        raise InputError(f"{path}: {error}") from error
+    except OSError as error:
         raise InputError(f"{path}: not a readable image ({error}); replace it, or take it out of the folder") from error
-    if image is None:
-        raise InputError(f"{path}: not a readable image; replace it, or take it out of the folder")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-
-
-def _refuse_unfit(path: Path, data: bytes) -> None:
-    """Look at the header only: a few bytes may claim gigabytes of pixels. What Pillow does not know is left to OpenCV."""
-    from PIL import Image as Header
-
-    if not data:
-        raise InputError(f"{path}: expected an image, found an empty file (0 bytes); copy or export it again")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Header.DecompressionBombWarning)
-            with Header.open(io.BytesIO(data)) as header:
-                frames = getattr(header, "n_frames", 1) if getattr(header, "is_animated", False) else 1
-    except Header.DecompressionBombError as error:
-        raise InputError(f"{path}: an image too large to decode safely ({error}); make it smaller or cut it") from error
-    except (OSError, ValueError, SyntaxError):
-        return
-    if frames > 1 and header.format in ("GIF", "WEBP", "PNG"):  # pages of a TIFF and a phone's MPO are no animation
-        raise InputError(
-            f"{path}: expected a still image, found {frames} frames ({header.format}); "
-            "save the one you mean, or make it a video such as mp4"
-        )
 
 
 class ImageReader:

@@ -16,9 +16,12 @@ from pipeline.config import Config, Section, session_config
 from pipeline.errors import EXPECTED_ERRORS, InputError
 from pipeline.failures import failure_of
 from pipeline.job import STAGES, build_dataset
+from pipeline.plain_text import table_of
 from pipeline.store import Ref, Slot, Store
 from pipeline.types import Artefact
 
+_SAME = ("stage", "clip", "part")
+_MANIFEST = {*_SAME, "digest", "version", "config", "inputs", "given"}
 _UNREADABLE: tuple[type[Exception], ...] = (*EXPECTED_ERRORS, OSError, LookupError)
 
 
@@ -131,11 +134,9 @@ def why_stale(slot: Slot) -> str:
 
 def _older(slot: Slot) -> Iterator[dict[str, Any]]:
     for file in sorted(slot.manifest_path.parent.glob("*.json")):
-        try:
-            old = json.loads(file.read_text())
-        except (OSError, json.JSONDecodeError):
-            continue
-        if all(old.get(key) == slot.provenance[key] for key in ("stage", "clip", "part")) and old["digest"] != slot.digest:
+        old = table_of(file)
+        whole = old.keys() >= _MANIFEST and isinstance(old["config"], dict)
+        if whole and all(old[key] == slot.provenance[key] for key in _SAME) and old["digest"] != slot.digest:
             yield old
 
 

@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel
 
 from pipeline.atomic import disk_error, fsync, remove, write_atomically
 from pipeline.errors import InputError, StageError
+from pipeline.plain_text import table_of
 from pipeline.session import Session, load_session
 from pipeline.types import Artefact, manifest_beside
 
@@ -74,13 +75,11 @@ class Slot:
         the user asked to make it again."""
         if self.redo:
             return None
-        try:
-            manifest = json.loads(self.manifest_path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+        manifest = table_of(self.manifest_path)
+        rows, summary = manifest.get("rows"), manifest.get("summary")
+        if manifest.get("digest") != self.digest or not isinstance(rows, int) or not isinstance(summary, dict):
             return None
-        if manifest.get("digest") != self.digest or not self.path.exists():
-            return None
-        return Artefact(self.kind, self.path, self.digest, manifest["rows"], manifest["summary"])
+        return Artefact(self.kind, self.path, self.digest, rows, summary) if self.path.exists() else None
 
     def commit(self, write: Callable[[Path], Any], rows: int | None = None, summary: dict[str, Any] | None = None) -> Artefact:
         """Let `write` fill a temporary path, then move it into place, manifest last. Raises StageError on a full disk.
@@ -88,6 +87,7 @@ class Slot:
         rows None: `write` returns (rows, summary), for results that are counted while they are written.
         """
         temporary = self.path.with_name(f".{os.getpid()}-{self.path.name}")
+        remove(temporary)  # a link of that name would be written through
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             told = write(temporary)
@@ -120,6 +120,7 @@ class Store:
         self.redo = frozenset(redo)
         if not (self.root / "session.yaml").is_file():
             raise InputError(f"{self.root}: expected a session (a folder with session.yaml); make one with `posemill new`")
+        _refuse_links_out(self.root)
 
     @cached_property
     def session(self) -> Session:
@@ -155,7 +156,11 @@ class Store:
         if ref.clip:
             name = "-".join(word for word in (stage, ref.part, digest[:8]) if word)
         folder = self.root / "clips" / ref.clip if ref.clip else self.root / _SESSION_FOLDERS[stage]
-        return Slot(stage, folder / ((name or digest[:8]) + suffix), digest, provenance, stage in self.redo)
+        name = (name or digest[:8]) + suffix
+        for word in filter(None, (name, ref.clip)):
+            if Path(word).name != word or word in (".", ".."):
+                raise InputError(f"{self.root}: {stage}: {word!r}: a result's name must not lead to another folder")
+        return Slot(stage, folder / name, digest, provenance, stage in self.redo)
 
     def here(self, ref: Ref) -> Ref:
         """The inputs where this process finds them; stores at an address have to fetch them."""
@@ -183,7 +188,7 @@ class Store:
     @contextmanager
     def lock(self, who: str = "") -> Iterator[None]:
         """Hold the session for one run, `who` being its name. Raises StageError naming the run that holds it already."""
-        with (self.root / ".lock").open("a+") as handle:
+        with _opened(self.root / ".lock") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -203,6 +208,26 @@ class Store:
         for folder in ("clips", *_SESSION_FOLDERS.values()):
             for leftover in (self.root / folder).rglob(".[0-9]*-*"):
                 remove(leftover)
+
+
+def _opened(lock: Path) -> IO[str]:
+    """The lock's file, never one that a link in its place leads to: it is emptied."""
+    try:
+        return os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+")
+    except OSError as error:
+        raise InputError(f"{lock}: cannot be opened ({os.strerror(error.errno or 0)}); remove it where it is a link") from error
+
+
+def _refuse_links_out(root: Path) -> None:
+    """Raises InputError for a folder of results that is a link out of the session: a copied session must not say where on this
+    machine is written."""
+    inside, folders = root.resolve(), [root / name for name in ("clips", "review", "failed", *_SESSION_FOLDERS.values())]
+    for folder in (*folders, *(root / "clips").glob("*")):
+        if folder.is_symlink() and not folder.resolve().is_relative_to(inside):
+            raise InputError(
+                f"{folder}: expected a folder of the session's results, found a link to {folder.resolve()}; put a folder in "
+                "its place, or move the whole session there"
+            )
 
 
 # Stages that work on the whole session, and the folder their results stand in.

@@ -1,5 +1,4 @@
-"""The only list of Parquet columns. Units stand in the names; a row is written once and never changed. Lists are nested
-lists, not tensor extension types: they load in every reader."""
+"""The only list of Parquet columns. Units stand in the names; lists are nested lists, which every reader loads."""
 
 from __future__ import annotations
 
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.parquet import opened, reading
 from pipeline.types import Poses2D, Skeletons3D
 
 _REALS = pa.list_(pa.float64())
@@ -162,7 +162,7 @@ TRUTH_JOINTS = pa.schema(
     ]
 )
 
-# One row per instant, camera, person and joint: its distorted pixel, and COCO's v (2 seen, 1 hidden, 0 outside).
+# One row per instant, camera, person and joint: its distorted pixel.
 TRUTH_VIEWS = pa.schema(
     [
         ("t_ns", pa.int64()),  # of the instant, on the session clock
@@ -179,34 +179,36 @@ TRUTH_VIEWS = pa.schema(
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write dict rows as one Parquet file (zstd; the same rows give the same bytes); returns their number."""
-    table = pa.Table.from_pylist(list(rows), schema=schema)
-    pq.write_table(table, path, compression="zstd")
+    pq.write_table(table := pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
     return len(table)
 
 
 def read_rows(path: Path, filters: list[tuple[str, str, Any]] | None = None) -> list[dict[str, Any]]:
     """Every row of a Parquet file as a dict, or those that pass all filters (column, operator, value)."""
-    return pq.read_table(path, filters=filters).to_pylist()
+    with opened(path):
+        return pq.read_table(path, filters=filters).to_pylist()
 
 
 def stream_rows(path: Path, columns: Sequence[str] | None = None, batch: int = 1024) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file one by one, in a memory that does not grow with the file: `batch` of them at once."""
-    with pq.ParquetFile(path) as file:
+    with opened(path, columns) as file:
         for some in file.iter_batches(batch, columns=columns):
             yield from some.to_pylist()
 
 
 def instants_of(path: Path) -> list[int]:
     """The times (t_ns) of the instants of a FRAMES file, in order."""
-    return sorted(set(pq.read_table(path, columns=["t_ns"]).column(0).to_pylist()))
+    with opened(path, ["t_ns"]) as file:
+        return sorted(set(file.read(["t_ns"]).column(0).to_pylist()))
 
 
 def frames_of(path: Path, camera: str) -> dict[int, list[int]]:
     """One camera of a FRAMES file: frame_index -> t_ns of the instants it is on screen at, ascending."""
     shown: dict[int, list[int]] = {}
-    rows = (row for row in read_rows(path) if row["camera"] == camera and row["frame_index"] >= 0)
-    for row in sorted(rows, key=lambda row: (row["frame_index"], row["t_ns"])):
-        shown.setdefault(row["frame_index"], []).append(row["t_ns"])
+    with reading(path):
+        rows = [row for row in read_rows(path) if row["camera"] == camera and row["frame_index"] >= 0]
+        for row in sorted(rows, key=lambda row: (row["frame_index"], row["t_ns"])):
+            shown.setdefault(row["frame_index"], []).append(row["t_ns"])
     return shown
 
 
@@ -227,22 +229,24 @@ def poses2d_rows(poses: Iterable[Poses2D]) -> Iterator[dict[str, Any]]:
 
 def poses2d_from_rows(rows: Sequence[dict[str, Any]], joints: int) -> Poses2D:
     """The POSES2D rows of one camera at one instant (at least one) as a record."""
-    camera, t_ns = rows[0]["camera"], rows[0]["t_ns"]
     xy_px = np.stack([_columns(row, "x_px", "y_px") for row in rows]).reshape(len(rows), joints, 2)
-    return Poses2D(camera, t_ns, xy_px, np.array([r["score"] for r in rows]), np.array([r["tag"] for r in rows]))
+    return Poses2D(
+        rows[0]["camera"], rows[0]["t_ns"], xy_px, np.array([r["score"] for r in rows]), np.array([r["tag"] for r in rows])
+    )
 
 
 def stream_poses2d(path: Path, joints: int) -> Iterator[Poses2D]:
     """The images with people of one camera's POSES2D file, in the order of the file, which is that of time."""
-    for _, rows in groupby(stream_rows(path), key=lambda row: row["t_ns"]):
-        yield poses2d_from_rows(list(rows), joints)
+    with reading(path):
+        for _, rows in groupby(stream_rows(path), key=lambda row: row["t_ns"]):
+            yield poses2d_from_rows(list(rows), joints)
 
 
 def skeletons3d_rows(skeletons: Iterable[Skeletons3D]) -> Iterator[dict[str, Any]]:
     """SKELETONS3D rows, one per person."""
     for instant in skeletons:
         for p in range(len(instant)):
-            covariance, smooth_m, sigma_m = instant.covariance_m2, instant.smooth_m, instant.smooth_sigma_m
+            covariance, smooth, sigma_m = instant.covariance_m2, instant.smooth_m, instant.smooth_sigma_m
             yield {
                 "t_ns": instant.t_ns,
                 "person": int(instant.person[p]),
@@ -251,9 +255,7 @@ def skeletons3d_rows(skeletons: Iterable[Skeletons3D]) -> Iterator[dict[str, Any
                 "error_px": instant.error_px[p].tolist(),
                 "n_views": instant.n_views[p].tolist(),
                 "covariance_m2": None if covariance is None else covariance[p].reshape(-1, 9).tolist(),
-                **{
-                    f"smooth_{axis}_m": None if smooth_m is None else smooth_m[p, :, k].tolist() for k, axis in enumerate("xyz")
-                },
+                **{f"smooth_{a}_m": None if smooth is None else smooth[p, :, k].tolist() for k, a in enumerate("xyz")},
                 "smooth_sigma_m": None if sigma_m is None else sigma_m[p].tolist(),
             }
 
@@ -268,28 +270,27 @@ def skeletons3d_from_rows(rows: Iterable[dict[str, Any]]) -> list[Skeletons3D]:
 
 @dataclass(frozen=True)
 class SkeletonFile:
-    """The instants of a SKELETONS3D file in the order of the file, which is that of time: read as they are needed, and anew
-    whenever they are asked for."""
+    """The instants of a SKELETONS3D file in the order of the file, which is that of time: read as needed, and anew if asked."""
 
     path: Path
 
     def __iter__(self) -> Iterator[Skeletons3D]:
-        for _, rows in groupby(stream_rows(self.path), key=lambda row: row["t_ns"]):
-            yield from skeletons3d_from_rows(rows)
+        with reading(self.path):
+            for _, rows in groupby(stream_rows(self.path), key=lambda row: row["t_ns"]):
+                yield from skeletons3d_from_rows(rows)
 
 
 def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:
-    known = all(row["covariance_m2"] is not None for row in rows)
-    covariance = np.array([row["covariance_m2"] for row in rows], dtype=float) if known else None
+    covariance = [row["covariance_m2"] for row in rows]
     smooth = all(row.get("smooth_x_m") is not None for row in rows)  # older files have no such columns
     return Skeletons3D(
-        t_ns=t_ns,
+        t_ns,
         person=np.array([row["person"] for row in rows]),
         xyz_m=np.stack([_columns(row, "x_m", "y_m", "z_m") for row in rows]),
         score=np.array([row["score"] for row in rows], dtype=float),
         error_px=np.array([row["error_px"] for row in rows], dtype=float),
         n_views=np.array([row["n_views"] for row in rows]),
-        covariance_m2=None if covariance is None else covariance.reshape(len(rows), -1, 3, 3),
+        covariance_m2=None if None in covariance else np.array(covariance, dtype=float).reshape(len(rows), -1, 3, 3),
         smooth_m=np.stack([_columns(row, "smooth_x_m", "smooth_y_m", "smooth_z_m") for row in rows]) if smooth else None,
         smooth_sigma_m=np.array([row["smooth_sigma_m"] for row in rows], dtype=float) if smooth else None,
     )

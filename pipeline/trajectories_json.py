@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.atomic import write_atomically
 from pipeline.errors import InputError
+from pipeline.plain_text import json_of
 from pipeline.trc import Trajectories
 
 GAP = (float("nan"),) * 3
@@ -33,9 +34,11 @@ def write_json(track: Trajectories, path: Path) -> str:
 def read_json(path: Path) -> Trajectories:
     """What `write_json` wrote. Raises InputError for anything else."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json_of(path)
         xyz_m = np.array([[xyz or GAP for xyz in instant] for instant in told["xyz_m"]], dtype=np.float64)
+        if not all(isinstance(name, str) for name in told["joints"]):
+            raise ValueError("joints: expected names")
         return Trajectories(tuple(told["joints"]), np.array(told["t_ns"], dtype=np.int64), xyz_m, float(told["rate_fps"]))
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (InputError, ValueError, LookupError, TypeError, OverflowError, AttributeError) as error:
         wanted = "expected trajectories as `posemill export --format json` writes them"
-        raise InputError(f"{path}: {wanted} ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: {wanted} ({type(error).__name__}: {str(error)[:300]})") from error

@@ -14,6 +14,7 @@ import numpy as np
 from av.format import Flags
 
 from pipeline.errors import InputError
+from pipeline.media_file import open_media
 from pipeline.probe import NS, Image, Probe, Shot
 from pipeline.progress import Advance
 
@@ -129,13 +130,7 @@ class VideoReader:
 
 
 def _open(path: Path) -> av.container.InputContainer:
-    try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        raise InputError(
-            f"{path}: expected a video, found something no decoder opens ({error.strerror}; {path.stat().st_size} bytes); "
-            "check that the file is complete: an interrupted recording or copy lacks its index"
-        ) from error
+    container = open_media(path)
     if not container.streams.video:
         container.close()
         raise InputError(f"{path}: expected a video, found a file without a video stream")

@@ -38,7 +38,7 @@ def _add(tar: tarfile.TarFile, row: dict[str, Any]) -> None:
     # A dot ends the name that files of a sample share.
     name = row["id"].replace(".", "_")
     suffix = Path(row["image"]["path"]).suffix
-    for file, content in ((name + suffix, row["image"]["bytes"]), (name + ".json", json.dumps(labels).encode())):
+    for file, content in ((name + suffix, row["image"]["bytes"]), (name + ".json", json.dumps(labels, default=str).encode())):
         told = tarfile.TarInfo(file)
         told.size = len(content)
         tar.addfile(told, io.BytesIO(content))

@@ -81,6 +81,6 @@ def _scheduler(folder: Path) -> Any:
 
     path = folder / "scheduler" / "scheduler_config.json"
     kind = getattr(diffusers, str(json.loads(path.read_text()).get("_class_name")), None)
-    if kind is None:
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise WeightsError(f"{path}: names no scheduler of diffusers {diffusers.__version__}")
     return kind.from_pretrained(path.parent)

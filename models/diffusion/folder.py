@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from models.weights import WeightsError
 # (safety checker, feature extractor, image encoder) is not loaded.
 WEIGHT_PARTS = ("unet", "vae", "text_encoder")
 CONFIG_FILES = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}
+SUMS = "SHA256SUMS"
+LIBRARIES = {None, "diffusers", "transformers", "stable_diffusion"}  # the last is diffusers' old name for its safety checker
 _MAX_HEADER_BYTES = 100 << 20  # the format's own limit
 
 
@@ -22,6 +25,8 @@ def check_pipeline(folder: Path, controlnets: Sequence[Path] = (), needs_control
     controlnets: folders of their own, for pipelines that bring none, or whose own is not wanted.
     """
     index = _read_json(_model_index(folder))
+    check_sums(folder)
+    _check_libraries(folder, index)
     second = [f"{part}_2" for part in ("text_encoder", "tokenizer") if f"{part}_2" in index]  # XL
     for part in (*WEIGHT_PARTS, *second[:1]):
         check_part(folder / part)
@@ -36,6 +41,39 @@ def check_pipeline(folder: Path, controlnets: Sequence[Path] = (), needs_control
     for control in controlnets or ([folder / "controlnet"] if needs_controlnet else []):
         check_part(control)
         _check_base(folder / "unet" / "config.json", control / "config.json")
+
+
+def _check_libraries(folder: Path, index: dict[str, Any]) -> None:
+    """Parts name the library that makes them, which is imported; and a folder may bring code of its own, which never runs."""
+    for part, maker in index.items():
+        if isinstance(maker, list) and maker and maker[0] not in LIBRARIES:
+            raise WeightsError(
+                f"{folder}: model_index.json: {part} is of {str(maker[0])[:80]!r}, expected diffusers or transformers"
+            )
+    if code := next(folder.rglob("*.py"), None):
+        raise WeightsError(
+            f"{code}: code in a model's folder is never run, so this model would not be what it was; take another"
+        )
+
+
+def check_sums(folder: Path) -> None:
+    """Compare the files of a folder that has SHA256SUMS (as `sha256sum` writes it) with their sums.
+
+    Raises WeightsError naming a file that changed or is gone.
+    """
+    sums = folder / SUMS
+    for line in sums.read_text(errors="replace").splitlines() if sums.is_file() else []:
+        expected, _, name = line.partition("  ")
+        found = _sha256(folder / name) if name and (folder / name).is_file() else "none"
+        if found != expected:
+            raise WeightsError(
+                f"{folder / name}: {SUMS} names SHA-256 {expected[:64]}, found {found}: it was changed; fetch it again"
+            )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def check_part(folder: Path) -> None:
@@ -61,11 +99,14 @@ def check_safetensors(path: Path) -> None:
         header_size = int.from_bytes(file.read(8), "little")
         try:
             header = json.loads(file.read(header_size)) if 0 < header_size < min(found, _MAX_HEADER_BYTES) else None
-        except ValueError:
+        except (ValueError, RecursionError):
             header = None
     if not isinstance(header, dict):
         raise WeightsError(f"{path}: {found} bytes that are no safetensors file; it is half-downloaded or of another format")
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its header does not say where the tensors lie ({error!r:.200}); fetch it again") from error
     expected = 8 + header_size + max(ends, default=0)
     if found != expected:
         raise WeightsError(f"{path}: expected {expected} bytes, found {found}; it is half-downloaded, fetch it again")
@@ -124,5 +165,5 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: missing; the model is not whole, fetch it again") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path}: not a JSON object ({error}); the model is damaged, fetch it again") from error

@@ -137,8 +137,10 @@ def _add_loras(pipeline: Any, loras: Sequence[str]) -> None:
     for number, text in enumerate(loras):
         name, _, weight = text.partition("=")
         path = Path(name)
-        if not path.is_file():
-            raise WeightsError(f"LoRA {path}: no such file; expected FILE.safetensors or FILE.safetensors=WEIGHT")
+        if not path.is_file() or path.suffix != ".safetensors":
+            raise WeightsError(
+                f"LoRA {path}: no such file of safetensors; expected FILE.safetensors or FILE.safetensors=WEIGHT"
+            )
         check_safetensors(path)
         try:
             weights[f"lora{number}"] = float(weight or 1)

@@ -1,8 +1,10 @@
+import io
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -25,6 +27,28 @@ def test_nothing_leaves_this_machine(tmp_path: Path) -> None:
     assert environment["PREFECT_API_URL"] == environment["PREFECT_UI_API_URL"] == "http://127.0.0.1:4300/api"
     assert environment["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert environment["PREFECT_HOME"] == str(tmp_path)
+
+
+def test_pages_of_other_sites_neither_read_runs_nor_start_one(tmp_path: Path) -> None:
+    environment = serve.prefect_environment(4300, tmp_path)
+    assert environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4300,http://localhost:4300"
+    assert environment["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+
+
+def test_what_is_asked_carries_a_token_and_the_password_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "ada:secret")
+    asked = []
+
+    def answer(request: Any, timeout: float) -> io.BytesIO:
+        asked.append((request.full_url, request.headers))
+        return io.BytesIO(b'{"token": "t1"}')
+
+    monkeypatch.setattr(serve.urllib.request, "urlopen", answer)
+    serve.ask_api("http://127.0.0.1:1/api", "/flow_runs/filter", {"limit": 1})
+    [(first, _), (_, headers)] = asked
+    assert first.startswith("http://127.0.0.1:1/api/csrf-token?client=posemill-")
+    assert headers["Prefect-csrf-token"] == "t1" and headers["Prefect-csrf-client"] in first
+    assert headers["Authorization"] == "Basic YWRhOnNlY3JldA=="
 
 
 def test_a_server_that_ends_shows_the_end_of_its_log(tmp_path: Path) -> None:

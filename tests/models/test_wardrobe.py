@@ -66,3 +66,23 @@ def test_real_clothes_lie_close_to_the_body_they_are_fitted_to(shared_data):
     assert np.median(away_m) < 0.03
     assert away_m.max() < 0.15
     assert np.abs(garment.weights(body).sum(1) - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("obj_file patch.obj", "obj_file ../../etc/passwd", "expected the name of a file beside it"),
+        ("obj_file patch.obj", "obj_file none.obj", "none.obj"),
+        ("0 1 2 0.5 0.25 0.25 0.0 0.0 1.0", "0 1 -9 0.5 0.25 0.25 0.0 0.0 1.0", "expected vertices from 0"),
+        ("0 1 2 0.5 0.25 0.25 0.0 0.0 1.0", "0 1 2 nan 0.25 0.25 0.0 0.0 1.0", "found NaN or infinity"),
+        ("0 1 2 0.5 0.25 0.25 0.0 0.0 1.0", "0 1 2 x 0.25 0.25 0.0 0.0 1.0", "could not convert"),
+        ("x_scale 0 1 2.0", "x_scale 0 1 0", "measures above 0"),
+        ("x_scale 0 1 2.0", "x_scale 0", "IndexError"),
+        ("x_scale 0 1 2.0", "x_scale 0 99999999999999999999 2.0", "OverflowError"),
+        ("3 - 5 9", "3 - 9999999999 9", "expected vertices up to"),
+    ],
+)
+def test_clothes_that_nobody_can_wear_are_refused_by_name(patch, old, new, says):
+    patch.write_text(MHCLO.replace(old, new))
+    with pytest.raises(ValueError, match=f"(?s)patch.mhclo: .*{says}"):
+        load_garment(patch)

@@ -1,10 +1,15 @@
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.weights import WeightsError, load_tensors, save_tensors, ship_weights, tensors_sha256
+from models.diffusion.folder import check_pipeline, check_safetensors
+from models.shipped import weights_folder
+from models.weights import FORMAT, WeightsError, load_tensors, save_tensors, ship_weights, tensors_sha256
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.count": torch.tensor(7)}
 
@@ -59,3 +64,58 @@ def test_shipped_weights_are_halved_and_say_what_they_may_be_used_for(tmp_path: 
     assert found["a"].dtype == torch.float16 and torch.allclose(found["a"].float(), tensors["a"], atol=1e-3)
     assert found["steps"].dtype == torch.int64
     assert about == {"step": 5, "licence": "research use only"}
+
+
+def test_shipped_weights_that_are_not_what_their_card_names_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash inside covers the tensors; whoever changes a file changes that with them, and what is recorded beside them."""
+    monkeypatch.setattr("models.weights.weights_folder", lambda: tmp_path.resolve())
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, TENSORS, {"licence": "research only"})
+    (tmp_path / "w.md").write_text(f"File hash (SHA-256):\n`{hashlib.sha256(path.read_bytes()).hexdigest()}`; checked")
+    load_tensors(path)
+    save_tensors(path, TENSORS, {"licence": "any use"})
+    with pytest.raises(WeightsError, match=r"its card w\.md names the file of SHA-256"):
+        load_tensors(path)
+
+
+def test_every_shipped_file_is_the_one_that_its_card_names() -> None:
+    for path in weights_folder().glob("*.safetensors"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in path.with_suffix(".md").read_text()
+
+
+def test_broken_metadata_is_refused(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "w.safetensors", {"format": FORMAT, "sha256": tensors_sha256(TENSORS), "network": "{"})
+    with pytest.raises(WeightsError, match="its metadata cannot be read"):
+        load_tensors(tmp_path / "w.safetensors")
+
+
+def test_a_generator_whose_files_changed_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(weights_folder() / "studio-diffusion", tmp_path / "model")
+    check_pipeline(tmp_path / "model")
+    config = tmp_path / "model" / "unet" / "config.json"
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(WeightsError, match=r"unet/config\.json: SHA256SUMS names"):
+        check_pipeline(tmp_path / "model")
+
+
+def test_a_header_that_does_not_say_where_tensors_lie_is_refused(tmp_path: Path) -> None:
+    for header in (b'{"a": {}}', b'{"a": 1}', b'{"a": {"data_offsets": ["x", "y"]}}', b"[" * 100_000, b"[]"):
+        (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(WeightsError, match=r"w\.safetensors: "):
+            check_safetensors(tmp_path / "w.safetensors")
+
+
+def test_code_in_a_generator_folder_is_refused_not_run(tmp_path: Path) -> None:
+    shutil.copytree(weights_folder() / "studio-diffusion", tmp_path / "model")
+    (tmp_path / "model" / "SHA256SUMS").unlink()
+    code = tmp_path / "model" / "unet" / "unet.py"
+    code.write_text("raise SystemExit('ran')")
+    with pytest.raises(WeightsError, match=r"unet\.py: code in a model's folder is never run"):
+        check_pipeline(tmp_path / "model")
+    code.unlink()
+    index = tmp_path / "model" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": ["os", "system"]}))
+    with pytest.raises(WeightsError, match="unet is of 'os', expected diffusers or transformers"):
+        check_pipeline(tmp_path / "model")

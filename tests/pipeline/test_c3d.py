@@ -61,3 +61,16 @@ def test_a_file_that_is_no_c3d_is_named(tmp_path: Path) -> None:
     for name in ("x.c3d", "none.c3d"):
         with pytest.raises(InputError, match=name):
             read_c3d(tmp_path / name)
+
+
+@pytest.mark.parametrize("at", [0, 2, 16, 512, 530, 700])
+def test_a_file_that_ends_its_reader_ends_nothing_else(tmp_path: Path, at: int) -> None:
+    """ezc3d trusts its input: some broken files end the process that reads them."""
+    write_c3d(some_trajectories(), tmp_path / "x.c3d")
+    content = bytearray((tmp_path / "x.c3d").read_bytes())
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / "x.c3d").write_bytes(content)
+    try:
+        assert read_c3d(tmp_path / "x.c3d").markers
+    except InputError as error:
+        assert "x.c3d: expected" in str(error)

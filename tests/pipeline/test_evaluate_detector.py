@@ -218,5 +218,5 @@ def test_bad_annotations_are_told_what_to_do(tmp_path: Path) -> None:
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "set")
     (folder / "images" / "2.png").write_text("no picture")
-    with pytest.raises(InputError, match="2.png: expected an image"):
+    with pytest.raises(InputError, match="2.png: not a readable image"):
         evaluate_detector(Blind(), folder)

@@ -86,6 +86,10 @@ def test_a_release_never_changes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="v1: this version is there already"):
         release([source], tmp_path / "out", ReleaseConfig(), version="v1")
     assert release([source], tmp_path / "out", ReleaseConfig()).folder.name == "v2"
+    (first / "data" / "more.parquet").write_text("not theirs")
+    with pytest.raises(InputError, match="data/more.parquet: is no file of this release"):
+        check_release(first)
+    (first / "data" / "more.parquet").unlink()
     card = first / "README.md"
     card.chmod(0o644)
     card.write_text("better")
