@@ -1,6 +1,7 @@
 # make demo    makes .venv, installs, and runs the main job on a virtual session
 # make docs    writes docs/reference/ from the code
 # make test    makes .venv, installs, and runs the tests, the linter and the type checker
+# make test-faults MINUTES=15   kills, full disks, locked folders and databases, jumping clocks: docs/reliability.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-all lint docs serve clean
+.PHONY: install demo test test-all test-faults lint docs serve clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +32,14 @@ test: install lint
 
 test-all: install lint
 	$(BIN)/python -m pytest
+
+# The clock of whole processes, for the fault that changes it.
+FAKETIME := libfaketime==3.0.1
+MINUTES ?= 15
+
+test-faults: install
+	$(BIN)/pip install -q $(FAKETIME)
+	$(BIN)/python -m tests.faults --minutes $(MINUTES)
 
 lint: install
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.faults import clocks, database, disks, kills, workers
 from tests.faults.attempt import import_all
-from tests.faults.outcome import Outcome, table
+from tests.faults.outcome import Outcome, merged, table
 from tests.faults.scene import Scene, made
 
 LANES = 2
@@ -51,12 +51,12 @@ def main() -> int:
         every = faults(scene, asked, until)
         chosen = {key: every[key] for key in every if not asked.only or key.partition("-")[0] in asked.only}
         outcomes = in_lanes(chosen, Path(name))
-    told = [one for key in every if (one := outcomes.get(key))]
+    told = merged([one for key in every if (one := outcomes.get(key))])
     print(table(told))
     minutes = (time.monotonic() - begun) / 60
     failed = sum(bool(one.problems) for one in told)
     print(f"\nundisturbed: {sum(scene.seconds.values()):.0f} s in its stages; {minutes:.1f} min in all; {failed} not withstood")
-    return 1 if failed or len(told) < len(chosen) else 0
+    return 1 if failed or len(outcomes) < len(chosen) else 0
 
 
 def arguments() -> argparse.Namespace:
@@ -85,12 +85,13 @@ def in_lanes(chosen: dict[str, Fault], folder: Path) -> dict[str, Outcome]:
     for lane in lanes:
         lane.start()
     outcomes: dict[str, Outcome] = {}
-    while len(outcomes) < len(chosen):
+    while any(lane.is_alive() for lane in lanes) or not results.empty():
+        if results.empty():
+            time.sleep(0.2)
+            continue
         key, outcome = results.get()
         outcomes[key] = outcome
-        print(f"{key}: {outcome.verdict}: {outcome.found}", *outcome.problems, sep="\n  ", file=sys.stderr, flush=True)
-    for lane in lanes:
-        lane.join()
+        print(f"{key}: {outcome.verdict}: {outcome.told}", *outcome.problems, sep="\n  ", file=sys.stderr, flush=True)
     return outcomes
 
 
