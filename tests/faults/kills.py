@@ -63,8 +63,8 @@ def _die_at_change(root: Path, number: int) -> None:
 
     def watch(event: str, given: tuple[object, ...]) -> None:
         nonlocal left
-        writes = event == "open" and str(given[0]).startswith(inside) and isinstance(given[2], int) and given[2] & os.O_ACCMODE
-        if event in CHANGES or writes:
+        writes = event == "open" and isinstance(given[2], int) and given[2] & os.O_ACCMODE
+        if (event in CHANGES or writes) and str(given[0]).startswith(inside):
             left -= 1
             if not left:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -21,7 +21,8 @@ STAGES = ("rectify", "detect", "augment")  # in which a worker is killed, if it 
 def disappearing(scene: Scene, folder: Path, seed: int) -> Outcome:
     """`posemill run --runner dask` with two workers; one of them gets SIGKILL in each of three stages."""
     rng, root, log = np.random.default_rng(seed), scene.copy(folder / "dask"), folder / "dask.log"
-    environment = {"PREFECT_HOME": str(folder / "prefect-dask"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment = {"PREFECT_HOME": str(folder / "prefect-dask"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                   "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600"}  # fmt: skip
     attempt = spawned(root, log, "--runner", "dask", environment=environment)
     killed: list[str] = []
     until = time.monotonic() + WHOLE_RUN_S
@@ -39,6 +40,8 @@ def disappearing(scene: Scene, folder: Path, seed: int) -> Outcome:
             problems.append(f"does not end: {again.message}")
     leftovers = [name for name in scene.differences(root) if Path(name).name.startswith(".")]
     problems += [f"{name} differs" for name in scene.differences(root) if name not in leftovers]
+    if not killed:
+        problems.append(f"no worker was met at work: {attempt.message}")
     found = f"{len(killed)} workers killed (in {', '.join(killed)}): the run {ended}; the same bytes"
     return Outcome("Dask worker that disappears", "SIGKILL of one of two workers", found, tuple(problems))
 
