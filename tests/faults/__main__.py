@@ -55,7 +55,7 @@ def main() -> int:
     print(table(told))
     minutes = (time.monotonic() - begun) / 60
     failed = sum(bool(one.problems) for one in told)
-    print(f"\nundisturbed: {sum(scene.seconds.values()):.0f} s in its stages; {minutes:.1f} min in all; {failed} not withstood")
+    print(f"\nundisturbed: {scene.whole_s:.0f} s in its stages; {minutes:.1f} min in all; {failed} not withstood")
     return 1 if failed or len(outcomes) < len(chosen) else 0
 
 

@@ -69,14 +69,14 @@ def import_all() -> None:
         __import__(module)
 
 
-def forked(session: Path, log: Path, before: Callable[[], None] = lambda: None) -> Attempt:
+def forked(session: Path, log: Path, *words: str, before: Callable[[], None] = lambda: None) -> Attempt:
     """`posemill run SESSION --json` in a fork of this process, begun with `before`."""
-    process = multiprocessing.get_context("fork").Process(target=_command, args=(session, log, before))
+    process = multiprocessing.get_context("fork").Process(target=_command, args=(session, log, words, before))
     process.start()
     return Attempt(process, log)
 
 
-def _command(session: Path, log: Path, before: Callable[[], None]) -> None:
+def _command(session: Path, log: Path, words: Sequence[str], before: Callable[[], None]) -> None:
     from flows.cli import main
 
     with log.open("wb") as out:
@@ -84,7 +84,7 @@ def _command(session: Path, log: Path, before: Callable[[], None]) -> None:
         os.dup2(out.fileno(), 2)
     before()
     try:
-        main(["run", str(session), "--json"])
+        main(["run", str(session), "--json", *words])
     finally:
         sys.stdout.flush()
 

@@ -42,16 +42,14 @@ def full(scene: Scene, folder: Path) -> Outcome:
             while (stage := scene.stage_of(root)) != "end" and (tries := stages.count(stage)) < len(ROOM_KIB):
                 used = shutil.disk_usage(small).used
                 subprocess.run(["mount", "-o", f"remount,size={used // 1024 + ROOM_KIB[tries]}k", small], check=True)
-                stages.append(stage)
-                attempt = forked(root, folder / "full.log")
+                attempt = forked(root, folder / "full.log", "--until", stage)
                 if attempt.ended(WHOLE_RUN_S) != 0:
+                    stages.append(stage)
                     problems += refused(attempt, "the disk is full", "run the same command again") + scene.half_made(root)
             problems += scene.differences(root)
     except OSError as error:
         return skipped(fault, str(error))
-    found = (
-        f"{len(stages) - 1} runs said that the disk is full (in {', '.join(dict.fromkeys(stages))}); with room, the same bytes"
-    )
+    found = f"{len(stages)} runs said that the disk is full (in {', '.join(dict.fromkeys(stages))}); with room, the same bytes"
     return Outcome(fault, "tmpfs with 0 KiB of room, then more until a stage fits, in every stage", found, tuple(problems))
 
 
@@ -67,7 +65,7 @@ def mounted_read_only(scene: Scene, folder: Path) -> Outcome:
             message = attempt.message
             problems += refused(attempt, "Read-only file system", "run the same command again")
             subprocess.run(["mount", "-o", "remount,rw", sealed], check=True)
-            problems += _goes_on(scene, root, folder / "sealed.log")
+            problems += scene.end(root, folder / "sealed.log")
     except OSError as error:
         return skipped(fault, str(error))
     return Outcome(
@@ -93,7 +91,7 @@ def read_only_folders(scene: Scene, folder: Path) -> Outcome:
         messages.append(attempt.message)
         problems += refused(attempt, "Permission denied", "run the same command again") + scene.half_made(root)
         locked.chmod(0o755)
-    problems += _goes_on(scene, root, folder / "locked.log")
+    problems += scene.end(root, folder / "locked.log")
     found = f"{len(messages)} runs refused, e.g. {_short(messages[2], root)}; with the right to write, the same bytes"
     return Outcome(
         "folders without the right to write", "the session, clips, rig, a clip, export in turn", found, tuple(problems)
@@ -105,12 +103,6 @@ def refused(attempt: Attempt, *words: str) -> list[str]:
     wrong = [f"exit status {attempt.status}, expected 1"] if attempt.status != 1 else []
     wrong += [f"{word!r} is not in the message {attempt.message!r}" for word in words if word not in attempt.message]
     return wrong + (["a traceback is shown"] if attempt.traced else [])
-
-
-def _goes_on(scene: Scene, root: Path, log: Path) -> list[str]:
-    attempt = forked(root, log)
-    ended = attempt.ended(WHOLE_RUN_S) == 0
-    return scene.differences(root) if ended else [f"{root.name} does not end: {attempt.said[-2000:]}"]
 
 
 def _short(message: str, root: Path) -> str:

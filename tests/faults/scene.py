@@ -51,11 +51,22 @@ class Scene:
                 return stage
         return "end"
 
-    def left_s(self, root: Path) -> float:
-        """How long an undisturbed run takes from here to its end."""
-        stage = self.stage_of(root)
+    @property
+    def whole_s(self) -> float:
+        """How long an undisturbed run takes, its imports aside."""
+        return sum(self.seconds.values())
+
+    def done_s(self, root: Path) -> float:
+        """How much of that lies behind `root`: its finished stages."""
         order = [*STAGES, "end"]
-        return sum(self.seconds[later] for later in order[order.index(stage) : -1])
+        return sum(self.seconds[stage] for stage in order[: order.index(self.stage_of(root))])
+
+    def end(self, root: Path, log: Path) -> list[str]:
+        """Run a session to its end; what is wrong with it then."""
+        attempt = forked(root, log)
+        if attempt.ended(WHOLE_RUN_S) != 0:
+            return [f"does not end: {attempt.said[-2000:]}"]
+        return [f"{name} differs" for name in self.differences(root)]
 
     def half_made(self, root: Path) -> list[str]:
         """What must not be, whenever a run was disturbed: changed recordings, and results with a manifest that differ from
