@@ -2,6 +2,7 @@
 # make docs    writes docs/reference/ from the code
 # make test    makes .venv, installs, and runs the tests, the linter and the type checker
 # make audit   asks a database of known weaknesses about what is installed; make test-fuzz   broken files for every reader
+# make test-faults MINUTES=15   kills, full disks, locked folders and databases, jumping clocks: docs/reliability.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-all test-fuzz audit lint docs serve clean
+.PHONY: install demo test test-all test-fuzz test-faults audit lint docs serve clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +41,14 @@ test-fuzz: install
 
 audit: install
 	$(BIN)/python -m tests.audit_pins
+
+# The clock of whole processes, for the fault that changes it.
+FAKETIME := libfaketime==3.0.1
+MINUTES ?= 15
+
+test-faults: install
+	$(BIN)/pip install -q $(FAKETIME)
+	$(BIN)/python -m tests.faults --minutes $(MINUTES)
 
 lint: install
 	$(BIN)/ruff check .

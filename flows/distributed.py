@@ -15,7 +15,7 @@ from flows.tasks import PrefectRunner
 from pipeline import job
 from pipeline.config import parse_config
 from pipeline.config_section import Section
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.job import Step, StopAfter
 from pipeline.remote import open_store
 from pipeline.store import Ref, Store
@@ -31,6 +31,7 @@ class Workers(Section):
 
 
 Made = list[tuple[Ref, Artefact]]
+NO_SERVER = "connect to ephemeral"  # in what Prefect raises, a RuntimeError like many others
 
 
 @flow(name="run-stages", persist_result=False, flow_run_name="{runner} workers")
@@ -45,9 +46,18 @@ def run_stages(root: str, config: dict[str, Any], until: str, redo: list[str], r
 
 def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: str = "export") -> tuple[list[Step], Made]:
     """Run the stages of a session on Dask or Ray; whoever calls holds the session. Raises InputError when the runner is not
-    installed or does not answer."""
+    installed or does not answer, StageError when Prefect's own server does not start in time."""
     shared = run_stages.with_options(task_runner=task_runner(workers))
-    return shared(getattr(store, "url", str(store.root.resolve())), config, until, sorted(store.redo), workers.runner)
+    root = getattr(store, "url", str(store.root.resolve()))
+    try:
+        return shared(root, config, until, sorted(store.redo), workers.runner)
+    except RuntimeError as error:
+        if NO_SERVER not in str(error):
+            raise
+        raise StageError(
+            "Prefect's temporary server did not start in time; the machine is busy: run the same command again, or start "
+            "`posemill serve` and name it: PREFECT_API_URL=http://127.0.0.1:4200/api"
+        ) from error
 
 
 def task_runner(workers: Workers) -> Any:

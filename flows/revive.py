@@ -45,7 +45,7 @@ class Reviver(Looking):
             return True
         host, _, pid = (run.get("infrastructure_pid") or "").rpartition(":")
         began = datetime.fromisoformat(run["state"]["timestamp"])
-        old = (datetime.now(UTC) - began).total_seconds() > AGE_S
+        old = abs((datetime.now(UTC) - began).total_seconds()) > AGE_S  # the clock may have been set back since
         return host in ("", socket.gethostname()) and pid.isdigit() and old and not alive(int(pid))
 
     def _again(self, run: dict[str, Any]) -> bool:

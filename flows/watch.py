@@ -48,8 +48,9 @@ class Watcher(Looking):
         try:
             content = load_session(session)
             sources = [resolve(session, source.path) for clip in content.people_clips for source in clip.sources.values()]
-            newest = max(path.stat().st_mtime for path in (session / "session.yaml", *sources))
+            changed_s = [path.stat().st_mtime for path in (session / "session.yaml", *sources)]
         except (PosemillError, OSError) as error:
             self.tell(f"{session} is not ready: {error}")
             return False
-        return bool(sources) and now_s - newest >= self.settled_s
+        # Times ahead of ours are those of another clock, or of ours before it was set back: nobody writes in the future.
+        return bool(sources) and all(abs(now_s - then_s) >= self.settled_s for then_s in changed_s)

@@ -61,9 +61,14 @@ def remove(path: Path) -> None:
 
 
 def disk_error(error: OSError, path: Path) -> Exception:
-    """The error a user should see when writing `path` failed: StageError with what to do when the disk is full."""
+    """The error a user should see when writing `path` failed: StageError with what to do about it."""
+    if error.errno is None:
+        return error
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error if error.errno is None else StageError(f"{path}: cannot be written ({os.strerror(error.errno)})")
+        return StageError(
+            f"{path}: cannot be written ({os.strerror(error.errno)}). Finished stages are kept: see that this user may write "
+            "there, then run the same command again and it goes on from here"
+        )
     free_mb = shutil.disk_usage(path.parent if path.parent.exists() else path.anchor).free / 1e6
     return StageError(
         f"{path}: the disk is full ({free_mb:.1f} MB free). Finished stages are kept: free some space, then run the same "

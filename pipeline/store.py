@@ -6,16 +6,18 @@ temporary name, fsynced and renamed; its manifest goes last. No manifest: not do
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -49,6 +51,12 @@ class Ref:
 def digest_of(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _as_read_again(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary as its manifest will give it back: what is written from it must not tell a run in one go from a resumed one."""
+    again: dict[str, Any] = json.loads(json.dumps(summary, default=str))
+    return again
 
 
 # What a run made, each with what it was made from.
@@ -93,12 +101,14 @@ class Slot:
             told = write(temporary)
             if rows is None:
                 rows, summary = told
-            self._publish(temporary, rows, summary or {})
+            summary = _as_read_again(summary or {})
+            self._publish(temporary, rows, summary)
         except OSError as error:
             raise disk_error(error, self.path) from error
         finally:
-            remove(temporary)
-        return Artefact(self.kind, self.path, self.digest, rows, summary or {}, made=True)
+            with suppress(OSError):  # on a read-only disk; the next run forgets leftovers
+                remove(temporary)
+        return Artefact(self.kind, self.path, self.digest, rows, summary, made=True)
 
     def _publish(self, temporary: Path, rows: int, summary: dict[str, Any]) -> None:
         for file in [temporary] if temporary.is_file() else sorted(temporary.rglob("*")):
@@ -108,7 +118,7 @@ class Slot:
             remove(self.path)
         temporary.replace(self.path)
         manifest = {"kind": self.kind, "digest": self.digest, "rows": rows, "summary": summary, **self.provenance}
-        write_atomically(self.manifest_path, json.dumps(manifest, indent=1, sort_keys=True, default=str))
+        write_atomically(self.manifest_path, json.dumps(manifest, indent=1, default=str))
 
 
 class Store:
@@ -187,21 +197,28 @@ class Store:
 
     @contextmanager
     def lock(self, who: str = "") -> Iterator[None]:
-        """Hold the session for one run, `who` being its name. Raises StageError naming the run that holds it already."""
-        with _opened(self.root / ".lock") as handle:
+        """Hold the session for one run, `who` being its name. Raises StageError naming the run that holds it already, or
+        saying that the session cannot be written to."""
+        path = self.root / ".lock"
+        with ExitStack() as held:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                handle.seek(0)
-                raise StageError(
-                    f"{self.root}: another run (process {handle.read().strip() or 'unknown'}) is working on this session; "
-                    "wait for it or stop it, then run again"
-                ) from error
-            self._forget_leftovers()
-            handle.truncate(0)
-            handle.write(", ".join(filter(None, [str(os.getpid()), who])))
-            handle.flush()
+                self._take(held.enter_context(_opened(path)), who)
+            except OSError as error:
+                raise disk_error(error, path) from error
             yield
+
+    def _take(self, handle: FileIO, who: str) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            raise StageError(
+                f"{self.root}: another run (process {handle.read().decode().strip() or 'unknown'}) is working on this session; "
+                "wait for it or stop it, then run again"
+            ) from error
+        self._forget_leftovers()
+        handle.truncate(0)
+        handle.write(", ".join(filter(None, [str(os.getpid()), who])).encode())
 
     def _forget_leftovers(self) -> None:
         """Remove what a killed run left half-written (`.PID-name`): only called while the session is locked."""
@@ -210,12 +227,15 @@ class Store:
                 remove(leftover)
 
 
-def _opened(lock: Path) -> IO[str]:
-    """The lock's file, never one that a link in its place leads to: it is emptied."""
+def _opened(lock: Path) -> FileIO:
+    """The lock's file, never one that a link in its place leads to: it is emptied. Unbuffered, so that a full disk is noticed
+    when it is written to and not when it is closed."""
     try:
-        return os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+")
+        return FileIO(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+")
     except OSError as error:
-        raise InputError(f"{lock}: cannot be opened ({os.strerror(error.errno or 0)}); remove it where it is a link") from error
+        if error.errno == errno.ELOOP:
+            raise InputError(f"{lock}: expected a file, found a link; remove it") from error
+        raise
 
 
 def _refuse_links_out(root: Path) -> None:

@@ -90,3 +90,16 @@ def test_a_runner_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     with pytest.raises(InputError, match=r"pip install 'posemill\[dask\]'"):
         task_runner(Workers(runner="dask"))
+
+
+def test_a_server_of_prefect_that_does_not_start_in_time_is_no_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import distributed
+
+    def late(*_: object) -> None:
+        raise RuntimeError("Timed out while attempting to connect to ephemeral Prefect API server.")
+
+    store = Store(small_session(tmp_path / "small"))
+    monkeypatch.setattr(distributed, "task_runner", lambda workers: None)
+    monkeypatch.setattr(distributed.run_stages, "with_options", lambda **_: late)
+    with pytest.raises(StageError, match="run the same command again.*posemill serve"):
+        distributed.on_workers(store, {}, distributed.Workers())

@@ -44,6 +44,11 @@ def test_a_run_whose_process_died_goes_back_on_the_schedule(dead: int) -> None:
     assert Reviver(crashed).look() == ["1"]
 
 
+def test_a_clock_that_was_set_back_keeps_no_run_dead(dead: int) -> None:
+    ahead = {"timestamp": (datetime.now(UTC) + timedelta(hours=2)).isoformat()}
+    assert Reviver(Server(infrastructure_pid=str(dead), state=ahead)).look() == ["1"]
+
+
 def test_a_run_that_lives_or_that_another_machine_has_is_left_alone(dead: int) -> None:
     now = {"timestamp": datetime.now(UTC).isoformat()}
     for server in (

@@ -33,6 +33,13 @@ def test_files_that_are_still_copied_keep_it_waiting(tmp_path: Path) -> None:
     assert watcher.look(now_s + 56) == [session]
 
 
+def test_a_clock_that_was_set_back_keeps_no_session_waiting(tmp_path: Path) -> None:
+    watcher = Watcher(tmp_path, lambda _: None, settled_s=60)
+    session = make_session(tmp_path / "new")
+    assert watcher.look(_aged(session, -10)) == []
+    assert watcher.look(_aged(session, -3600)) == [session]
+
+
 def test_a_missing_source_is_told_once_and_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     watcher = Watcher(tmp_path, lambda _: None, settled_s=60)
     session = make_session(tmp_path / "new")

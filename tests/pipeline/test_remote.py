@@ -86,6 +86,23 @@ def test_two_runs_on_two_machines_do_not_work_on_one_session(url: str, tmp_path:
         pass
 
 
+def test_a_lock_from_a_clock_ahead_of_ours_holds_only_while_it_is_renewed(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bucket" / ".lock"
+    ahead = {"who": "ahead", "host": "other", "process": 1, "at": time.time() + 1e6}
+    slept = []
+    monkeypatch.setattr(remote_lock.time, "sleep", slept.append)
+    file.write_text(json.dumps(ahead))
+    with open_store(url).lock():
+        assert "ahead" not in file.read_text() and slept
+    file.write_text(json.dumps(ahead))
+    renewed = json.dumps(ahead | {"at": ahead["at"] + 20})
+    monkeypatch.setattr(remote_lock.time, "sleep", lambda _: file.write_text(renewed))
+    with pytest.raises(StageError, match="ahead"), open_store(url).lock():
+        pass
+
+
 def test_a_run_that_was_killed_blocks_nobody_for_long(url: str, tmp_path: Path) -> None:
     dead = {"who": "killed", "host": "other", "process": 1, "at": time.time() - remote_lock.STALE_S - 1}
     (tmp_path / "bucket" / ".lock").write_text(json.dumps(dead))

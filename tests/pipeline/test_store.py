@@ -69,6 +69,43 @@ def test_a_full_disk_says_what_to_do(store: Store) -> None:
         _slot(store).commit(full, rows=1)
 
 
+def test_a_summary_is_the_same_when_made_and_when_read_again(store: Store) -> None:
+    slot = _slot(store)
+    made = slot.commit(
+        lambda path: path.write_text("rows"), rows=1, summary={"people": 2, "at": (1, 2), "fx_px": {"b": 1, "a": 2}}
+    )
+    found = _slot(store).done()
+    assert found is not None
+    assert json.dumps(found.summary) == json.dumps(made.summary), "also in their order: cards are written from it"
+
+
+def test_a_session_that_cannot_be_written_to_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for code, words in ((errno.EROFS, "Read-only"), (errno.EACCES, "Permission denied"), (errno.ENOSPC, "disk is full")):
+
+        def refuse(*_: object, code: int = code, **__: object) -> None:
+            raise OSError(code, "refused")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.store.os.open", refuse)
+            with pytest.raises(StageError, match=f"\\.lock: .*{words}.*run the same command again"), store.lock():
+                pass
+
+
+def test_a_disk_that_turns_read_only_is_said_although_nothing_can_be_removed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sealed(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def write(path: Path) -> None:
+        path.write_text("half")
+        monkeypatch.setattr(Path, "unlink", sealed)
+        sealed()
+
+    with pytest.raises(StageError, match="Read-only file system.*run the same command again"):
+        _slot(store).commit(write, rows=1)
+
+
 def test_a_redone_stage_is_not_done(store: Store) -> None:
     _commit(_slot(store))
     assert _slot(Store(store.root, redo=("detect",))).done() is None
