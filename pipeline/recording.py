@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.probe import Probe, Shot
 from pipeline.progress import Advance
 from pipeline.record_figures import times_of
-from pipeline.segment import JOURNAL, MS, Rows, read_journal, segment_name
+from pipeline.segment import JOURNAL, MS, Rows, own_ms, read_journal, segment_name
 from pipeline.stream_clock import Ns
 from pipeline.video import VideoReader
 
@@ -55,7 +55,9 @@ class RecordingReader:
         except (InputError, FileNotFoundError):  # it was cut off before its first frame was on the disk
             return None
         of = np.flatnonzero(rows.segment == number)
-        pts_ms = np.round((rows.pts_ns[of] - rows.pts_ns[of].min()) / MS).astype(np.int64)
+        rounded_ms = np.round((rows.pts_ns[of] - rows.pts_ns[of].min()) / MS).astype(np.int64)
+        taken_ms: set[int] = set()
+        pts_ms = [own_ms(each, taken_ms) for each in rounded_ms.tolist()]
         _, in_file, in_journal = np.intersect1d(shown_ms, pts_ms, return_indices=True)
         return _Part(reader, tuple(in_file.tolist()), tuple(times[of][in_journal].tolist())) if len(in_file) else None
 

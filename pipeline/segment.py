@@ -78,6 +78,15 @@ def read_journal(folder: Path) -> Rows:
     return Rows(table[:, 0], table[:, 1], table[:, 2])
 
 
+def own_ms(shown_ms: int, taken_ms: set[int]) -> int:
+    """The millisecond that a frame has in a segment: its own, or the next that no frame before it has. Frames that were held up
+    on the way come within microseconds of each other, and readers tell frames apart by their times."""
+    while shown_ms in taken_ms:
+        shown_ms += 1
+    taken_ms.add(shown_ms)
+    return shown_ms
+
+
 class Segment:
     """One Matroska file: packets as they came, from a keyframe on, their times in ms from its first one."""
 
@@ -85,6 +94,7 @@ class Segment:
         """changed: the parameters of this segment where they are not those the connection began with."""
         self.path, self.number = folder / segment_name(number), number
         self.origin_ns, self.bytes = first.pts_ns, 0
+        self._taken_ms: set[int] = set()
         self._container = av.open(
             str(self.path),
             "w",
@@ -114,7 +124,7 @@ class Segment:
         self.bytes += packet.size
         packet.stream = self._stream
         packet.time_base = _MILLISECONDS
-        packet.pts = round((arrival.pts_ns - self.origin_ns) / MS)
+        packet.pts = own_ms(round((arrival.pts_ns - self.origin_ns) / MS), self._taken_ms)
         packet.dts = round((arrival.dts_ns - self.origin_ns) / MS)
         with _telling(self.path):
             self._container.mux_one(packet)
