@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ import torch
 from models.detector_data import ViewConfig
 from models.hourglass import HourglassConfig
 from models.photos import Source
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 OPTIMIZERS = ("muon", "adamw")
 PRECISIONS = {"auto": "", "fp32": "no", "bf16": "bf16"}  # in accelerate's words; "auto" asks the device
@@ -91,6 +95,16 @@ def tag_weight(step: int, config: TrainConfig) -> float:
     """Weight of pull and push: 0 until the ramp begins, then linear to `tag_weight`; whole at once on trained weights."""
     begin, end = config.tag_ramp if config.begin_from is None else (0, 0)
     return config.tag_weight * float(np.clip((step - begin) / max(end - begin, 1), 0, 1))
+
+
+def make_accelerator(precision: str, device: str) -> Accelerator:
+    """accelerate's view of the devices, for one training. It keeps one precision for a process; what an earlier training of
+    this process chose is forgotten."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision(precision, device))
 
 
 def mixed_precision(precision: str, device: str) -> str:

@@ -29,7 +29,7 @@ from models.optimizers import make_optimizer
 from models.pasted import read_cutouts
 from models.skeleton import TOPOLOGIES
 from models.stop_signals import Stopping, stop_signals
-from models.train_config import TrainConfig, learning_rate, mixed_precision, tag_weight
+from models.train_config import TrainConfig, learning_rate, make_accelerator, tag_weight
 from models.training_sets import load_sources, mean_pose
 from models.validate_detector import validation_report
 from models.weights import load_tensors, save_tensors
@@ -59,15 +59,11 @@ class Run:
     """Everything that a checkpoint must hold to go on bit for bit: network, EMA, optimiser, step, random state."""
 
     def __init__(self, config: TrainConfig) -> None:
-        from accelerate import Accelerator
-
         self.config = config
         self.out = Path(config.out)
         self.out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(config.seed)
-        self.accelerator = Accelerator(
-            cpu=config.device == "cpu", mixed_precision=mixed_precision(config.precision, config.device)
-        )
+        self.accelerator = make_accelerator(config.precision, config.device)
         if config.batch % self.accelerator.num_processes:
             raise ValueError(
                 f"batch: expected a multiple of the {self.accelerator.num_processes} processes, got {config.batch}"

@@ -29,7 +29,7 @@ from models.diffusion.objectives import Noised, Objective, denoising_error, make
 from models.diffusion.train_settings import MAY_CHANGE, TrainSettings, rate_share
 from models.diffusion.training_images import TrainingImages, latent_means, pixels, token_ids
 from models.stop_signals import Stopping, stop_signals
-from models.train_config import mixed_precision
+from models.train_config import make_accelerator
 
 Report = Callable[[str, int, int, float], None]  # phase, step, steps, loss averaged over the last steps
 CURVE = ("phase", "step", "loss", "seconds")
@@ -108,10 +108,7 @@ class Training:
     @cached_property
     def accelerator(self) -> Any:
         """accelerate's view of the devices."""
-        from accelerate import Accelerator
-
-        settings = self.settings
-        return Accelerator(cpu=settings.device == "cpu", mixed_precision=mixed_precision(settings.precision, settings.device))
+        return make_accelerator(self.settings.precision, self.settings.device)
 
     def latents(self, vae: Any) -> Tensor:
         """Latents (2, N, c, h, w) of the images and their mirror images, made on the device of the training."""

@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -99,10 +98,12 @@ def run_peer(data: Path, project: Path, detections: Path) -> dict[str, float]:
     shutil.copytree(detections, project / "pose")
     (project / "calibration").mkdir()
     shutil.copy(data / "calib" / "Calib_qualisys.toml", project / "calibration")
-    script = Path(__file__).with_name("peer_pose2sim.py")
+    script = Path(__file__).with_name("peer_pose2sim.py").resolve()
     command = [os.environ["POSEMILL_PEERS"], str(script), str(project)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "MPLBACKEND": "Agg"})
-    print(done.stderr[-500:], file=sys.stderr)
+    # In a folder that has a `calibration` Pose2Sim takes that for the project's.
+    done = subprocess.run(command, capture_output=True, text=True, cwd=project, env={**os.environ, "MPLBACKEND": "Agg"})
+    if done.returncode:
+        raise SystemExit(f"Pose2Sim failed: {done.stderr[-2000:]}")
     told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return told
 

@@ -14,7 +14,7 @@ from models.detector import load_detector
 from models.detector_data import ViewConfig
 from models.hourglass import HourglassConfig
 from models.photos import Source
-from models.train_config import TrainConfig, learning_rate, tag_weight
+from models.train_config import TrainConfig, learning_rate, make_accelerator, tag_weight
 from models.train_detector import train
 from models.training_sets import mean_pose
 from models.weights import load_tensors
@@ -191,3 +191,11 @@ def test_the_mean_pose_is_in_shares_of_the_box(tmp_path: Path) -> None:
     mean = mean_pose([read_photos(write_folder(tmp_path / "set"))])
     assert mean.shape == (17, 2) and mean.min() > 0 and mean.max() < 1
     assert mean[0, 1] < mean[15, 1]  # the nose is above the ankle
+
+
+def test_one_process_can_train_in_one_precision_after_the_other() -> None:
+    assert [make_accelerator(precision, "cpu").mixed_precision for precision in ("fp32", "bf16", "fp32")] == [
+        "no",
+        "bf16",
+        "no",
+    ]

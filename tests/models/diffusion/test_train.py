@@ -77,8 +77,9 @@ def test_checkpointing_learns_the_same_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_batch_in_parts_teaches_what_the_whole_teaches(tmp_path: Path) -> None:
-    train_generator(squares(), TINY, SETTINGS, tmp_path / "plain")
-    train_generator(squares(), TINY, replace(SETTINGS, accumulate=2), tmp_path / "parts")
+    exact = replace(SETTINGS, precision="fp32")  # 16 bits round each sum
+    train_generator(squares(), TINY, exact, tmp_path / "plain")
+    train_generator(squares(), TINY, replace(exact, accumulate=2), tmp_path / "parts")
     # sums are taken in another order; AdamW makes the most of that where gradients are near zero
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "plain"), rel=1e-4)
 
