@@ -194,8 +194,5 @@ def test_the_mean_pose_is_in_shares_of_the_box(tmp_path: Path) -> None:
 
 
 def test_one_process_can_train_in_one_precision_after_the_other() -> None:
-    assert [make_accelerator(precision, "cpu").mixed_precision for precision in ("fp32", "bf16", "fp32")] == [
-        "no",
-        "bf16",
-        "no",
-    ]
+    precisions = [make_accelerator(precision, "cpu").mixed_precision for precision in ("fp32", "bf16", "fp32")]
+    assert precisions == ["no", "bf16", "no"]
