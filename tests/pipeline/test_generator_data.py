@@ -61,7 +61,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path) -> None:
 def test_an_image_that_is_named_but_not_there_or_damaged_is_refused(tmp_path: Path) -> None:
     folder = write_coco(tmp_path / "d", standing())
     (folder / "images" / "a.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"a\.png: expected an image"):
+    with pytest.raises(InputError, match=r"a\.png: not a readable image"):
         read_examples(folder, 64)
     (folder / "images" / "a.png").unlink()
     with pytest.raises(InputError, match=r"images/a\.png"):
