@@ -213,9 +213,10 @@ def view(
     """A window with a clip's cameras and skeletons in space; the arrow keys step through time."""
     with answering(as_json) as answer:
         from pipeline.clip_rig import clip_rig
+        from pipeline.pose_rows import skeletons3d_from_rows
         from pipeline.scene3d import show
         from pipeline.status import reconstructed
-        from pipeline.tables import read_rows, skeletons3d_from_rows
+        from pipeline.tables import read_rows
 
         ref, made = reconstructed(session, clip, preset, settings)
         rig = clip_rig(ref, [artefact.summary["camera"] for artefact in ref.all("detect")])

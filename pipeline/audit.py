@@ -18,10 +18,11 @@ from pipeline.depth_check import DepthMaps, depth_maps
 from pipeline.limbs import body_limbs, limb_lengths_m, median_known
 from pipeline.plausibility import Plausibility, plausibility
 from pipeline.pose_prior import prior_figures, told_of_prior
+from pipeline.pose_rows import SkeletonFile
 from pipeline.progress import progress
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
-from pipeline.tables import AUDIT, SkeletonFile
+from pipeline.tables import AUDIT
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 
 VERSION = "4"

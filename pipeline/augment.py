@@ -19,10 +19,11 @@ from pipeline.config import AugmentConfig, DetectConfig
 from pipeline.consistency import retriangulated_mm, view_reasons
 from pipeline.detect import FindsPeople, detect
 from pipeline.fidelity import Gates, LabelCheck, background_reasons, check_labels
+from pipeline.pose_rows import skeletons3d_from_rows
 from pipeline.progress import progress
 from pipeline.samples import encode_png, generated_id, keep_accepted, sample_rows
 from pipeline.store import Ref, Store
-from pipeline.tables import SAMPLES, frames_of, read_rows, skeletons3d_from_rows, write_rows
+from pipeline.tables import SAMPLES, frames_of, read_rows, write_rows
 from pipeline.types import Array, Artefact, Poses2D, Sample
 
 if TYPE_CHECKING:

@@ -17,12 +17,13 @@ from calibration.rig import Rig
 from pipeline.clip_rig import clip_rig
 from pipeline.errors import InputError
 from pipeline.film_signals import light, sound
+from pipeline.pose_rows import stream_poses2d
 from pipeline.probe import NS
 from pipeline.session import Clip, ClipClock, Session, Source, load_session, resolve, save_session
 from pipeline.sources import by_file, open_source
 from pipeline.status import finished
 from pipeline.store import Ref
-from pipeline.tables import frames_of, stream_poses2d
+from pipeline.tables import frames_of
 from pipeline.types import DEFAULT_TOPOLOGY, Artefact
 
 METHODS = ("audio", "keypoints", "flash", "motion")

@@ -16,12 +16,13 @@ from calibration.transforms import Rigid, align
 from pipeline.evaluate import mpjpe, pa_mpjpe, share_found
 from pipeline.identities import assign, distances_m
 from pipeline.new_session import Request, new_session
+from pipeline.pose_rows import skeletons3d_from_rows
 from pipeline.rigs import read_rig
 from pipeline.samples import keep_accepted
 from pipeline.session import load_session, save_session
 from pipeline.store import Made
 from pipeline.studio import StudioConfig, simulate
-from pipeline.tables import read_rows, skeletons3d_from_rows
+from pipeline.tables import read_rows
 from pipeline.types import Array, Artefact, Skeletons3D
 
 # Small enough that the whole demo takes a few minutes on two cores.

@@ -21,10 +21,11 @@ from pipeline.config import DetectConfig
 from pipeline.detections import Detections, read_detections
 from pipeline.errors import InputError
 from pipeline.ingest import read_frame_sets
+from pipeline.pose_rows import poses2d_rows
 from pipeline.progress import progress
 from pipeline.session import resolve
 from pipeline.store import Ref, Slot, Store
-from pipeline.tables import POSES2D, frames_of, instants_of, poses2d_rows, read_rows, write_rows
+from pipeline.tables import POSES2D, frames_of, instants_of, read_rows, write_rows
 from pipeline.types import Array, Artefact, Poses2D
 
 VERSION = "3"

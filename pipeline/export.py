@@ -21,11 +21,12 @@ from pipeline.config import ExportConfig
 from pipeline.forwards import Forwards
 from pipeline.ingest import read_frame_sets
 from pipeline.labels import captured_sample, label_image
+from pipeline.pose_rows import SkeletonFile, stream_poses2d
 from pipeline.progress import progress
 from pipeline.samples import keep_accepted, sample_rows
 from pipeline.shards import ShardWriter
 from pipeline.store import Ref, Store
-from pipeline.tables import SAMPLES, SkeletonFile, instants_of, stream_poses2d, stream_rows
+from pipeline.tables import SAMPLES, instants_of, stream_rows
 from pipeline.trc import Trajectories, write_trc
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D
 

@@ -17,10 +17,11 @@ from pipeline.encode import VideoWriter
 from pipeline.errors import InputError
 from pipeline.forwards import Forwards
 from pipeline.ingest import read_frame_sets
+from pipeline.pose_rows import SkeletonFile
 from pipeline.probe import Image
 from pipeline.progress import progress
 from pipeline.status import AskedStore, reconstructed
-from pipeline.tables import SkeletonFile, instants_of
+from pipeline.tables import instants_of
 from pipeline.types import Skeletons3D
 
 # Readable on a phone: a twenty-fifth of the picture's height.

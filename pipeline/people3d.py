@@ -16,7 +16,7 @@ from models.skeleton import COCO17
 from pipeline.c3d import read_c3d
 from pipeline.errors import InputError
 from pipeline.parquet import opened, reading
-from pipeline.tables import skeletons3d_from_rows
+from pipeline.pose_rows import skeletons3d_from_rows
 from pipeline.trajectories_json import read_json
 from pipeline.trc import Trajectories, read_trc
 

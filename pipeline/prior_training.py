@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import InputError
+from pipeline.pose_rows import SkeletonFile
 from pipeline.status import finished
-from pipeline.tables import SkeletonFile, stream_rows
+from pipeline.tables import stream_rows
 from pipeline.types import Array
 
 

@@ -14,11 +14,12 @@ from calibration.triangulate import THRESHOLD_PX
 from pipeline.bumps import Thinned, shared_joints
 from pipeline.clip_rig import clip_rig
 from pipeline.errors import InputError, StageError
+from pipeline.pose_rows import SkeletonFile
 from pipeline.reconstruct import instants_seen
 from pipeline.rigs import read_rig
 from pipeline.status import reconstructed
 from pipeline.store import Ref
-from pipeline.tables import SkeletonFile, instants_of
+from pipeline.tables import instants_of
 from pipeline.types import Artefact, Skeletons3D
 
 NS = 1_000_000_000

@@ -20,13 +20,14 @@ from pipeline.clip_rig import clip_rig
 from pipeline.config import ReconstructConfig
 from pipeline.forwards import Forwards
 from pipeline.pose_prior import prior_figures, told_of_prior
+from pipeline.pose_rows import skeletons3d_rows, stream_poses2d
 from pipeline.progress import progress
 from pipeline.refinement import refined
 from pipeline.repair import gathered, repaired
 from pipeline.rows_file import rows_file
 from pipeline.store import Ref, Store
 from pipeline.subframe import NEGLIGIBLE_S, at_the_instant, late_s, lateness_of, velocities_m_s
-from pipeline.tables import SKELETONS3D, instants_of, skeletons3d_rows, stream_poses2d
+from pipeline.tables import SKELETONS3D, instants_of
 from pipeline.tracking import Limits, Tracker
 from pipeline.tracks import with_tracks
 from pipeline.types import DEFAULT_TOPOLOGY, Array, Artefact, Skeletons3D

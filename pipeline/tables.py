@@ -1,19 +1,16 @@
-"""The only list of Parquet columns. Units stand in the names; lists are nested lists, which every reader loads."""
+"""The only list of Parquet columns. Units stand in the names; a row is written once and never changed. Lists are nested
+lists, not tensor extension types: they load in every reader."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.parquet import opened, reading
-from pipeline.types import Poses2D, Skeletons3D
 
 _REALS = pa.list_(pa.float64())
 _WHOLES = pa.list_(pa.int64())
@@ -162,7 +159,7 @@ TRUTH_JOINTS = pa.schema(
     ]
 )
 
-# One row per instant, camera, person and joint: its distorted pixel.
+# One row per instant, camera, person and joint: its distorted pixel, and COCO's v (2 seen, 1 hidden, 0 outside).
 TRUTH_VIEWS = pa.schema(
     [
         ("t_ns", pa.int64()),  # of the instant, on the session clock
@@ -179,7 +176,8 @@ TRUTH_VIEWS = pa.schema(
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
     """Write dict rows as one Parquet file (zstd; the same rows give the same bytes); returns their number."""
-    pq.write_table(table := pa.Table.from_pylist(list(rows), schema=schema), path, compression="zstd")
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    pq.write_table(table, path, compression="zstd")
     return len(table)
 
 
@@ -210,91 +208,3 @@ def frames_of(path: Path, camera: str) -> dict[int, list[int]]:
         for row in sorted(rows, key=lambda row: (row["frame_index"], row["t_ns"])):
             shown.setdefault(row["frame_index"], []).append(row["t_ns"])
     return shown
-
-
-def poses2d_rows(poses: Iterable[Poses2D]) -> Iterator[dict[str, Any]]:
-    """POSES2D rows, one per person; an image without people gives none."""
-    for pose in poses:
-        for person in range(len(pose)):
-            yield {
-                "t_ns": pose.t_ns,
-                "camera": pose.camera,
-                "person": person,
-                "x_px": pose.xy_px[person, :, 0].tolist(),
-                "y_px": pose.xy_px[person, :, 1].tolist(),
-                "score": pose.score[person].tolist(),
-                "tag": pose.tag[person].tolist(),
-            }
-
-
-def poses2d_from_rows(rows: Sequence[dict[str, Any]], joints: int) -> Poses2D:
-    """The POSES2D rows of one camera at one instant (at least one) as a record."""
-    xy_px = np.stack([_columns(row, "x_px", "y_px") for row in rows]).reshape(len(rows), joints, 2)
-    return Poses2D(
-        rows[0]["camera"], rows[0]["t_ns"], xy_px, np.array([r["score"] for r in rows]), np.array([r["tag"] for r in rows])
-    )
-
-
-def stream_poses2d(path: Path, joints: int) -> Iterator[Poses2D]:
-    """The images with people of one camera's POSES2D file, in the order of the file, which is that of time."""
-    with reading(path):
-        for _, rows in groupby(stream_rows(path), key=lambda row: row["t_ns"]):
-            yield poses2d_from_rows(list(rows), joints)
-
-
-def skeletons3d_rows(skeletons: Iterable[Skeletons3D]) -> Iterator[dict[str, Any]]:
-    """SKELETONS3D rows, one per person."""
-    for instant in skeletons:
-        for p in range(len(instant)):
-            covariance, smooth, sigma_m = instant.covariance_m2, instant.smooth_m, instant.smooth_sigma_m
-            yield {
-                "t_ns": instant.t_ns,
-                "person": int(instant.person[p]),
-                **{f"{axis}_m": instant.xyz_m[p, :, k].tolist() for k, axis in enumerate("xyz")},
-                "score": instant.score[p].tolist(),
-                "error_px": instant.error_px[p].tolist(),
-                "n_views": instant.n_views[p].tolist(),
-                "covariance_m2": None if covariance is None else covariance[p].reshape(-1, 9).tolist(),
-                **{f"smooth_{a}_m": None if smooth is None else smooth[p, :, k].tolist() for k, a in enumerate("xyz")},
-                "smooth_sigma_m": None if sigma_m is None else sigma_m[p].tolist(),
-            }
-
-
-def skeletons3d_from_rows(rows: Iterable[dict[str, Any]]) -> list[Skeletons3D]:
-    """SKELETONS3D rows back to one record per instant, in time order."""
-    grouped: dict[int, list[dict[str, Any]]] = {}
-    for row in rows:
-        grouped.setdefault(row["t_ns"], []).append(row)
-    return [_skeletons3d(t_ns, grouped[t_ns]) for t_ns in sorted(grouped)]
-
-
-@dataclass(frozen=True)
-class SkeletonFile:
-    """The instants of a SKELETONS3D file in the order of the file, which is that of time: read as needed, and anew if asked."""
-
-    path: Path
-
-    def __iter__(self) -> Iterator[Skeletons3D]:
-        with reading(self.path):
-            for _, rows in groupby(stream_rows(self.path), key=lambda row: row["t_ns"]):
-                yield from skeletons3d_from_rows(rows)
-
-
-def _skeletons3d(t_ns: int, rows: list[dict[str, Any]]) -> Skeletons3D:
-    covariance = [row["covariance_m2"] for row in rows]
-    smooth = all(row.get("smooth_x_m") is not None for row in rows)  # older files have no such columns
-    return Skeletons3D(
-        t_ns,
-        person=np.array([row["person"] for row in rows]),
-        xyz_m=np.stack([_columns(row, "x_m", "y_m", "z_m") for row in rows]),
-        score=np.array([row["score"] for row in rows], dtype=float),
-        error_px=np.array([row["error_px"] for row in rows], dtype=float),
-        n_views=np.array([row["n_views"] for row in rows]),
-        covariance_m2=None if None in covariance else np.array(covariance, dtype=float).reshape(len(rows), -1, 3, 3),
-        smooth_m=np.stack([_columns(row, "smooth_x_m", "smooth_y_m", "smooth_z_m") for row in rows]) if smooth else None,
-        smooth_sigma_m=np.array([row["smooth_sigma_m"] for row in rows], dtype=float) if smooth else None,
-    )
-
-
-def _columns(row: dict[str, Any], *names: str) -> np.ndarray:
-    return np.stack([np.asarray(row[name], dtype=np.float64) for name in names], axis=-1)

@@ -35,11 +35,11 @@ from pipeline.reconstruct import reconstruct, thresholds_px
 from pipeline.tracking import Limits, Tracker
 from pipeline.tracks import with_tracks
 from pipeline.types import Poses2D, Skeletons3D
+from pipeline.walkers import FPS, ring, see, time_ns, walk
 from tests.benchmarks.crossing import MISSING, PEOPLE, SWAPPED, detected, studio_cameras, walkers
 from tests.benchmarks.crossing import NOISE_PX as SPOILT_PX
 from tests.benchmarks.geometry import ROOT
 from tests.benchmarks.timing import best_of
-from tests.pipeline.worlds import FPS, ring, see, time_ns, walk
 
 # Published parts, by the names of the labels.
 PARTS = (

@@ -24,10 +24,11 @@ import numpy as np
 
 from pipeline.config import session_config
 from pipeline.job import LocalRunner, StopAfter, build_dataset
+from pipeline.pose_rows import stream_poses2d
 from pipeline.session import load_session, save_session
 from pipeline.status import finished
 from pipeline.store import Store
-from pipeline.tables import frames_of, stream_poses2d
+from pipeline.tables import frames_of
 from tests.benchmarks.bench_flows import LIGHT, balancing
 
 BAR = 3.0

@@ -28,9 +28,10 @@ from pipeline.config import AugmentConfig, session_config
 from pipeline.consistency import retriangulated_mm
 from pipeline.fidelity import LabelCheck
 from pipeline.job import LocalRunner, StopAfter, build_dataset
+from pipeline.pose_rows import SkeletonFile
 from pipeline.samples import encode_png, keep_accepted
 from pipeline.store import Ref, Store
-from pipeline.tables import SkeletonFile, frames_of, stream_rows
+from pipeline.tables import frames_of, stream_rows
 
 BAR = 1.5
 SHARES = (0.0, 0.5, 1.0)

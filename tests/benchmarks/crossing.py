@@ -13,7 +13,7 @@ from models.body import load_body
 from pipeline.studio_people import make_actor
 from pipeline.studio_scene import film_track, studio_rig
 from pipeline.types import Poses2D
-from tests.pipeline.worlds import FPS, see
+from pipeline.walkers import FPS, see
 
 Array = NDArray[np.float64]
 PEOPLE = 4

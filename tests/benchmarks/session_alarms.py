@@ -20,7 +20,7 @@ from models.prior_motion import HELD_OUT, clip_skeletons
 from models.prior_score import SkeletonPrior
 from models.puppet import Puppet
 from pipeline.limbs import body_limbs, limb_lengths_m, median_known
-from pipeline.tables import SkeletonFile
+from pipeline.pose_rows import SkeletonFile
 from tests.benchmarks.corrupted_skeletons import CORRUPTIONS
 
 Array = NDArray[np.float64]

@@ -11,10 +11,11 @@ import numpy as np
 
 from pipeline.config import Section
 from pipeline.errors import StageError
+from pipeline.pose_rows import poses2d_rows
 from pipeline.progress import progress
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import AUDIT, POSES2D, SAMPLES, SKELETONS3D, poses2d_rows, read_rows, write_rows
+from pipeline.tables import AUDIT, POSES2D, SAMPLES, SKELETONS3D, read_rows, write_rows
 from pipeline.types import Artefact, Poses2D
 from tests.pipeline.footage import numbered_video
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from models.skeleton import COCO17
 from pipeline.trc import Trajectories, write_trc
-from tests.pipeline.worlds import time_ns, walk
+from pipeline.walkers import time_ns, walk
 
 runner = CliRunner()
 

@@ -21,22 +21,10 @@ from pipeline.c3d import write_c3d
 from pipeline.handout import BY_ROW, hand_out
 from pipeline.labelled_photos import labelled_photos
 from pipeline.people3d import read_people
+from pipeline.pose_rows import SkeletonFile, skeletons3d_rows, stream_poses2d
 from pipeline.samples import decode_image, sample_rows
 from pipeline.sources import ImageReader, read_image
-from pipeline.tables import (
-    FRAMES,
-    POSES2D,
-    SAMPLES,
-    SKELETONS3D,
-    TRUTH_JOINTS,
-    SkeletonFile,
-    frames_of,
-    instants_of,
-    read_rows,
-    skeletons3d_rows,
-    stream_poses2d,
-    write_rows,
-)
+from pipeline.tables import FRAMES, POSES2D, SAMPLES, SKELETONS3D, TRUTH_JOINTS, frames_of, instants_of, read_rows, write_rows
 from pipeline.types import Skeletons3D
 from pipeline.video import VideoReader
 from tests.fuzz.documents import hostile_tables

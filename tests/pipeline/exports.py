@@ -11,7 +11,7 @@ from pipeline.shards import ShardWriter
 from pipeline.store import digest_of
 from pipeline.tables import SAMPLES
 from pipeline.types import Artefact, Sample
-from tests.pipeline.worlds import time_ns
+from pipeline.walkers import time_ns
 
 CAMERAS = ("cam1", "cam2")
 SUMMARY = {"captured": 0, "generated": 1, "weights": "photo"}

@@ -11,11 +11,12 @@ import numpy as np
 from calibration.formats import save_rig
 from calibration.rig import Rig
 from pipeline.config import AuditConfig, ReconstructConfig
+from pipeline.pose_rows import poses2d_rows
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import FRAMES, POSES2D, poses2d_rows, write_rows
+from pipeline.tables import FRAMES, POSES2D, write_rows
 from pipeline.types import Artefact, Poses2D
-from tests.pipeline.worlds import ring, see, time_ns, walk
+from pipeline.walkers import ring, see, time_ns, walk
 
 INSTANTS = 4
 SIZE_WH = (320, 240)

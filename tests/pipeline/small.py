@@ -10,8 +10,8 @@ import numpy as np
 from calibration.formats import save_rig
 from calibration.rig import Rig
 from pipeline.session import CalibrationInputs, Clip, Session, Source, save_session
+from pipeline.walkers import ring
 from tests.pipeline.footage import numbered_video
-from tests.pipeline.worlds import ring
 
 SETTINGS = ["detect.size_px=64", "detect.scales=[1.0]", "detect.flip=false", "detect.batch=4", "detect.chunk_frames=8",
             "detect.backend=torch", "detect.weights=studio", "augment.enabled=false"]  # fmt: skip

@@ -11,11 +11,12 @@ from pipeline.audit import Tally, audit, back_bend_deg, hinge_deg, run
 from pipeline.config import AuditConfig
 from pipeline.plausibility import Plausibility
 from pipeline.pose_prior import prior_figures
+from pipeline.pose_rows import skeletons3d_rows
 from pipeline.session import Session, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import SKELETONS3D, read_rows, skeletons3d_rows, write_rows
+from pipeline.tables import SKELETONS3D, read_rows, write_rows
 from pipeline.types import Artefact, Skeletons3D
-from tests.pipeline.worlds import STANDING_M
+from pipeline.walkers import STANDING_M
 
 CONFIG = AuditConfig()
 KNEE, ANKLE, WRIST = COCO17.index("left_knee"), COCO17.index("left_ankle"), COCO17.index("left_wrist")

@@ -10,13 +10,14 @@ from pipeline.augment import augment, run
 from pipeline.augment_plan import Request, draw_conditions, plan
 from pipeline.config import AugmentConfig
 from pipeline.errors import InputError
+from pipeline.pose_rows import skeletons3d_rows
 from pipeline.samples import decode_image, derive_seed, sample_id
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import AUDIT, FRAMES, SKELETONS3D, read_rows, skeletons3d_rows, write_rows
+from pipeline.tables import AUDIT, FRAMES, SKELETONS3D, read_rows, write_rows
 from pipeline.types import Artefact, Skeletons3D
+from pipeline.walkers import ring, time_ns, walk
 from tests.models.diffusion.tiny import make_tiny_pipeline
-from tests.pipeline.worlds import ring, time_ns, walk
 
 OWNER = ("virtual", "walk")
 CONFIG = AugmentConfig(every=2, size_px=32, steps=2)

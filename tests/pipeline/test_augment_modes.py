@@ -17,15 +17,16 @@ from pipeline.consistency import retriangulated_mm, view_reasons
 from pipeline.errors import InputError, StageError
 from pipeline.export import clips_of
 from pipeline.fidelity import background_reasons, check_labels
+from pipeline.pose_rows import SkeletonFile
 from pipeline.samples import decode_image
 from pipeline.store import Ref, Store
-from pipeline.tables import SkeletonFile, read_rows
+from pipeline.tables import read_rows
 from pipeline.types import Skeletons3D
+from pipeline.walkers import ring, time_ns, walk
 from tests.models.diffusion.tiny import make_tiny_pipeline
 from tests.models.diffusion.tiny_xl import write_ip_adapter
 from tests.pipeline.sessions import made_session
 from tests.pipeline.test_augment import NOBODY
-from tests.pipeline.worlds import ring, time_ns, walk
 
 CONFIG = AugmentConfig(every=2, size_px=32, steps=2, detector_guidance=0.0)
 

@@ -12,8 +12,8 @@ from pipeline.detect import imported
 from pipeline.detections import read_detections
 from pipeline.reconstruct import reconstruct
 from pipeline.types import Poses2D
+from pipeline.walkers import ring, see, time_ns, walk
 from tests.calibration.people import knock
-from tests.pipeline.worlds import ring, see, time_ns, walk
 
 MIN_SHIFT_PX = 1.0
 

@@ -8,7 +8,7 @@ from models.skeleton import COCO17
 from pipeline.bvh import write_bvh
 from pipeline.errors import InputError
 from pipeline.trc import Trajectories
-from tests.pipeline.worlds import STANDING_M, time_ns
+from pipeline.walkers import STANDING_M, time_ns
 
 INSTANTS = 60
 TIMES = np.array([time_ns(f) for f in range(INSTANTS)])

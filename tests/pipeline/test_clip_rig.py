@@ -5,7 +5,7 @@ import pytest
 
 from calibration.transforms import scale_px
 from pipeline.clip_rig import in_clip
-from tests.pipeline.worlds import STANDING_M, ring
+from pipeline.walkers import STANDING_M, ring
 
 
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 0.5), (0.5, 0.25)])

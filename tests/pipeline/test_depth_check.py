@@ -12,7 +12,7 @@ from pipeline.cloud import open3d_cloud
 from pipeline.config import AuditConfig
 from pipeline.depth_check import DepthMaps, Surface
 from pipeline.types import Skeletons3D
-from tests.pipeline.worlds import STANDING_M
+from pipeline.walkers import STANDING_M
 
 K = np.array([[700.0, 0, 480], [0, 700, 360], [0, 0, 1]])
 LEFT = Camera("front-left", (960, 720), K, np.zeros(5), "brown", look_at([0, -4, 1.2], [0, 0, 1.0]))

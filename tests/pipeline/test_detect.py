@@ -9,9 +9,10 @@ from pipeline.config import DetectConfig
 from pipeline.detect import chunks, counts_of, detect, imported, keep_good, run, summarise
 from pipeline.detections import read_detections
 from pipeline.errors import InputError
+from pipeline.pose_rows import stream_poses2d
 from pipeline.session import Clip, Session, Source, save_session
 from pipeline.store import Ref, Store
-from pipeline.tables import FRAMES, read_rows, stream_poses2d, write_rows
+from pipeline.tables import FRAMES, read_rows, write_rows
 from pipeline.types import Artefact, Poses2D
 
 JOINTS = 17

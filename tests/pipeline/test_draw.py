@@ -2,7 +2,7 @@ import numpy as np
 
 from models.skeleton import COCO17
 from pipeline.draw import LEFT_RGB, MIDDLE_RGB, RIGHT_RGB, draw_people
-from tests.pipeline.worlds import STANDING_M, ring
+from pipeline.walkers import STANDING_M, ring
 
 
 def _standing_px() -> np.ndarray:

@@ -7,10 +7,11 @@ from models.skeleton import COCO17
 from pipeline.errors import InputError
 from pipeline.evaluate_poses3d import evaluate_poses3d
 from pipeline.people3d import People3D, joint_name, read_people
-from pipeline.tables import SKELETONS3D, TRUTH_JOINTS, skeletons3d_rows, write_rows
+from pipeline.pose_rows import skeletons3d_rows
+from pipeline.tables import SKELETONS3D, TRUTH_JOINTS, write_rows
 from pipeline.trc import Trajectories, write_trc
 from pipeline.types import Skeletons3D
-from tests.pipeline.worlds import time_ns, walk
+from pipeline.walkers import time_ns, walk
 
 INSTANTS = 40
 TIMES = np.array([time_ns(f) for f in range(INSTANTS)])

@@ -19,8 +19,8 @@ from pipeline.store import Ref, Store
 from pipeline.tables import SAMPLES, write_rows
 from pipeline.trc import read_trc
 from pipeline.types import Artefact, Poses2D, Sample, Skeletons3D
+from pipeline.walkers import STANDING_M, ring, time_ns
 from tests.pipeline.sessions import INSTANTS, made_session
-from tests.pipeline.worlds import STANDING_M, ring, time_ns
 
 CONFIG = ExportConfig(image_long_side_px=160, rows_per_shard=5)
 WRIST = 9  # never detected in the session

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 
 from pipeline.generated_sheet import BAD_RGB, GOOD_RGB, SIDE_PX, generated_sheet
+from pipeline.pose_rows import SkeletonFile
 from pipeline.samples import encode_png, generated_id, sample_id, sample_rows
 from pipeline.store import Ref
-from pipeline.tables import SAMPLES, SkeletonFile, write_rows
+from pipeline.tables import SAMPLES, write_rows
 from pipeline.types import Artefact, Sample
 from tests.pipeline.sessions import made_session
 

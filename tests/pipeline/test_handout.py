@@ -9,7 +9,7 @@ from pipeline.evaluate_poses3d import evaluate_poses3d
 from pipeline.handout import hand_out
 from pipeline.people3d import read_people
 from pipeline.trc import Trajectories, write_trc
-from tests.pipeline.worlds import time_ns, walk
+from pipeline.walkers import time_ns, walk
 
 INSTANTS = 30
 

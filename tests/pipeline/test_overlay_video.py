@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.overlay_video import overlaid, write_overlays
 from pipeline.types import Skeletons3D
-from tests.pipeline.worlds import STANDING_M, ring
+from pipeline.walkers import STANDING_M, ring
 
 CAMERA = ring(4).cameras[0]
 GREY = np.full((720, 960, 3), 90, np.uint8)

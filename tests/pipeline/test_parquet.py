@@ -8,7 +8,8 @@ import pytest
 from pipeline import parquet
 from pipeline.errors import InputError, StageError
 from pipeline.parquet import opened, reading
-from pipeline.tables import SkeletonFile, frames_of, instants_of, read_rows, stream_poses2d, stream_rows
+from pipeline.pose_rows import SkeletonFile, stream_poses2d
+from pipeline.tables import frames_of, instants_of, read_rows, stream_rows
 
 
 def test_a_few_bytes_that_unfold_to_more_than_the_limit_are_refused_before_they_do(tmp_path: Path) -> None:

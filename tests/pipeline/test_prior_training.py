@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.pose_rows import skeletons3d_rows
 from pipeline.prior_training import train_prior, whole_skeletons
-from pipeline.tables import SKELETONS3D, skeletons3d_rows, write_rows
+from pipeline.tables import SKELETONS3D, write_rows
 from pipeline.types import Skeletons3D
 
 

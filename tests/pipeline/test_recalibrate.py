@@ -13,9 +13,9 @@ from pipeline.errors import InputError, StageError
 from pipeline.recalibrate import recalibrate_camera
 from pipeline.store import Ref, Store
 from pipeline.types import Artefact
+from pipeline.walkers import ring, see, walk
 from tests.calibration.people import knock
 from tests.pipeline.sessions import made_clip
-from tests.pipeline.worlds import ring, see, walk
 
 INSTANTS, BUMPED_AT = 60, 30
 

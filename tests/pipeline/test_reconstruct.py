@@ -14,7 +14,7 @@ from pipeline.detections import read_detections
 from pipeline.reconstruct import Tally, reconstruct, thresholds_px
 from pipeline.trc import read_trc
 from pipeline.types import Poses2D, Skeletons3D
-from tests.pipeline.worlds import ring, see, time_ns, walk
+from pipeline.walkers import ring, see, time_ns, walk
 
 NOISE_PX = 2.0
 CONFIG = ReconstructConfig()

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.pose_rows import poses2d_rows
 from pipeline.report import contact_sheet, people_by_instant, sheet, shrink_to, spread, thumbnail
 from pipeline.store import Ref, Store
-from pipeline.tables import poses2d_rows, read_rows
+from pipeline.tables import read_rows
 from pipeline.types import Poses2D
 from tests.pipeline.sessions import INSTANTS, made_session
 

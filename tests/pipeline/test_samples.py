@@ -4,7 +4,7 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.samples import decode_image, derive_seed, encode_jpeg, encode_png, keep_accepted, project_labels, sample_id
 from pipeline.types import Skeletons3D
-from tests.pipeline.worlds import STANDING_M, ring
+from pipeline.walkers import STANDING_M, ring
 
 
 def instant(t_ns: int, people: int = 2) -> Skeletons3D:

@@ -6,7 +6,7 @@ from pipeline.draw import LEFT_RGB, limb_rgb
 from pipeline.errors import StageError
 from pipeline.scene3d import camera_lines, floor_lines, show, skeleton_lines
 from pipeline.types import Skeletons3D
-from tests.pipeline.worlds import STANDING_M, ring
+from pipeline.walkers import STANDING_M, ring
 
 
 def _people(xyz_m: np.ndarray, smooth_m: np.ndarray | None = None) -> Skeletons3D:

@@ -11,8 +11,9 @@ import pytest
 
 from models.skeleton import COCO17
 from pipeline.errors import InputError
+from pipeline.pose_rows import skeletons3d_rows
 from pipeline.skeleton_audit import as_rows, doubtful_skeletons, skeletons_of
-from pipeline.tables import SKELETONS3D, skeletons3d_rows
+from pipeline.tables import SKELETONS3D
 from tests.pipeline.test_plausibility import clip, instants
 
 WRIST, KNEE = COCO17.index("left_wrist"), COCO17.index("right_knee")

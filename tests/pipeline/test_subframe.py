@@ -10,7 +10,7 @@ from pipeline.reconstruct import reconstruct, taken_when
 from pipeline.subframe import lateness_of, velocities_m_s
 from pipeline.tables import FRAMES, write_rows
 from pipeline.types import Poses2D
-from tests.pipeline.worlds import STANDING_M, ring, time_ns
+from pipeline.walkers import STANDING_M, ring, time_ns
 
 CONFIG = ReconstructConfig(smooth="none")
 

@@ -6,20 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import tables
-from pipeline.tables import (
-    FRAMES,
-    POSES2D,
-    SKELETONS3D,
-    frames_of,
-    instants_of,
-    poses2d_rows,
-    read_rows,
-    skeletons3d_from_rows,
-    skeletons3d_rows,
-    stream_poses2d,
-    stream_rows,
-    write_rows,
-)
+from pipeline.pose_rows import poses2d_rows, skeletons3d_from_rows, skeletons3d_rows, stream_poses2d
+from pipeline.tables import FRAMES, POSES2D, SKELETONS3D, frames_of, instants_of, read_rows, stream_rows, write_rows
 from pipeline.types import Poses2D, Skeletons3D
 
 SCHEMAS = {name: value for name, value in vars(tables).items() if isinstance(value, pa.Schema)}

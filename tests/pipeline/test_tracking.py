@@ -12,7 +12,7 @@ from pipeline.reconstruct import reconstruct, thresholds_px
 from pipeline.repair import gathered, repaired
 from pipeline.tracking import Limits, Tracker, Tracks, assigned, median_m
 from pipeline.types import Poses2D
-from tests.pipeline.worlds import ring, see, time_ns, walk
+from pipeline.walkers import ring, see, time_ns, walk
 
 PEOPLE, LEFT_WRIST, RIGHT_WRIST = 3, COCO17.index("left_wrist"), COCO17.index("right_wrist")
 

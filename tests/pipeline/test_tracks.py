@@ -12,7 +12,7 @@ from pipeline.gaps import densities, smoothed
 from pipeline.limbs import body_limbs, held_to_lengths, limb_lengths_m, median_known
 from pipeline.tracks import BLOCK, MARGIN, bridged, with_tracks
 from pipeline.types import Skeletons3D
-from tests.pipeline.worlds import STANDING_M, time_ns, walk
+from pipeline.walkers import STANDING_M, time_ns, walk
 
 SIGMA_M = 0.02
 KALMAN = ReconstructConfig()

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.handout import hand_out
 from pipeline.trc import Trajectories, write_trc
 from pipeline.viewer import MOST_INSTANTS, write_viewer
-from tests.pipeline.worlds import ring, time_ns, walk
+from pipeline.walkers import ring, time_ns, walk
 
 INSTANTS = 30
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
