@@ -28,6 +28,9 @@ from pipeline.store import Ref, Store
 from pipeline.types import Artefact
 
 UPDATE_EVERY_S = 1.0
+# The work waits while the server answers, and it answers late where a network has every core: so many times as long as the last
+# answer took nothing is sent.
+PATIENCE = 50.0
 DISK_HEAVY = ("rectify",)  # taking a slot costs about two seconds: only for what takes longer
 
 
@@ -142,12 +145,12 @@ class ProgressBar:
     artifact: UUID
     done: int = 0
     begun_s: float = field(default_factory=time.monotonic)
-    shown_s: float = field(default_factory=time.monotonic)
+    next_s: float = field(default_factory=lambda: time.monotonic() + UPDATE_EVERY_S)
 
     def advance(self, n: int) -> None:
         """n more units are done."""
         self.done += n
-        if time.monotonic() - self.shown_s >= UPDATE_EVERY_S:
+        if time.monotonic() >= self.next_s:
             self.show()
 
     def finish(self) -> None:
@@ -157,9 +160,11 @@ class ProgressBar:
 
     def show(self) -> None:
         """Bring the artifact up to date."""
-        self.shown_s = time.monotonic()
-        rate = self.done / max(self.shown_s - self.begun_s, 1e-9)
+        begin_s = time.monotonic()
+        rate = self.done / max(begin_s - self.begun_s, 1e-9)
         left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
         text = f"{self.label}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{left}"
         share = self.done / self.total if self.total else 1.0
         update_progress_artifact(self.artifact, min(100.0, 100.0 * share), text)
+        now_s = time.monotonic()
+        self.next_s = now_s + max(UPDATE_EVERY_S, PATIENCE * (now_s - begin_s))

@@ -143,7 +143,7 @@ def _generate(flop_s: float) -> Measured:
 
 
 def _export(folder: Path) -> Measured:
-    rows = list(sample_rows(_samples(ROWS)))
+    rows = list(sample_rows(samples(ROWS)))
     target = folder / "export"
     [seconds] = seconds_of([lambda: _write(target, rows)])
     written = sum(file.stat().st_size for file in target.rglob("*.parquet")) / ROWS
@@ -156,12 +156,13 @@ def _write(target: Path, rows: list[dict[str, Any]]) -> None:
             shards.write(row)
 
 
-def _samples(count: int) -> Iterator[Sample]:
+def samples(count: int) -> Iterator[Sample]:
+    """Samples as the export stage writes them: two people each, one of 64 different pictures of about 20 kB."""
     rng = np.random.default_rng(0)
-    pictures = [encode_jpeg(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8), 80) for _ in range(16)]
+    pictures = [encode_jpeg(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8), 80) for _ in range(64)]
     for number in range(count):
         xy_px, xyz_m = rng.uniform(0, 100, (2, 17, 2)), rng.uniform(-1, 1, (2, 17, 3))
-        yield Sample(f"walk-cam1-{number:015d}", "walk", "cam1", number, pictures[number % 16], (160, 120), xy_px, xyz_m,
+        yield Sample(f"walk-cam1-{number:015d}", "walk", "cam1", number, pictures[number % 64], (160, 120), xy_px, xyz_m,
                      np.full((2, 17), 2), "captured", person=np.arange(2))  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def _start_m(person: int, people: int) -> tuple[float, float]:
 
 
 def doublings() -> Iterator[Doubled]:
-    """What grows: decoding by frames, reconstruction by frames, cameras and people, export by rows and by people in them."""
+    """What grows: decoding by frames; association and triangulation by frames, cameras and people."""
     with tempfile.TemporaryDirectory() as folder:
         one, two = (film(Path(folder) / f"{count}.mp4", count) for count in (FRAMES, 2 * FRAMES))
         once, twice = seconds_of([lambda: list(frames_of(one)), lambda: list(frames_of(two))])

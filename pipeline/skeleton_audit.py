@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from models.parquet_photos import parquet_files
 from pipeline.errors import InputError
+from pipeline.parquet import opened, reading
 from pipeline.plausibility import judged
 from pipeline.status import finished
 from pipeline.tables import stream_rows
@@ -124,14 +123,14 @@ def _judged(some: Sequence[Found], weights: str) -> Iterator[SkeletonDoubt]:
 
 
 def _read(file: Path, clip: str) -> Iterator[Found]:
-    try:
-        columns = pq.read_schema(file).names
-        if set(_PLACES) <= set(columns):
-            for row in stream_rows(file, [*_PLACES, *(name for name in _TOLD if name in columns)]):
-                if row.get("origin") != "generated":  # it shows the pose of a captured one
-                    yield from _found(file, row, clip)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{file}: expected a Parquet file; {error}") from error
+    with opened(file) as parquet:
+        columns = parquet.schema_arrow.names
+    if not set(_PLACES) <= set(columns):
+        return
+    with reading(file):
+        for row in stream_rows(file, [*_PLACES, *(name for name in _TOLD if name in columns)]):
+            if row.get("origin") != "generated":  # it shows the pose of a captured one
+                yield from _found(file, row, clip)
 
 
 def _found(file: Path, row: dict[str, Any], clip: str) -> Iterator[Found]:

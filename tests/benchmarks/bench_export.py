@@ -18,15 +18,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
+from pipeline.bench import samples
 from pipeline.config import ReleaseConfig
 from pipeline.release import Approved, release
-from pipeline.samples import encode_jpeg, sample_rows
+from pipeline.samples import sample_rows
 from pipeline.session import Clip, Session
 from pipeline.shards import ShardWriter
 from pipeline.tables import SAMPLES
-from pipeline.types import Artefact, Sample
+from pipeline.types import Artefact
 
 PER_SHARD = 5000
 
@@ -57,17 +56,9 @@ def main() -> None:
 
 
 def make_export(folder: Path, rows: int) -> None:
-    """Rows as the export stage writes them, with 64 different pictures of about 20 kB."""
-    rng = np.random.default_rng(0)
-    pictures = [encode_jpeg(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8), 80) for _ in range(64)]
-    visible = np.full((2, 17), 2)
     with ShardWriter(folder / "data", SAMPLES, 1000) as shards:
-        for number in range(rows):
-            xy_px, xyz_m = rng.uniform(0, 100, (2, 17, 2)), rng.uniform(-1, 1, (2, 17, 3))
-            sample = Sample(f"walk-cam1-{number:015d}", "walk", "cam1", number, pictures[number % 64], (160, 120), xy_px, xyz_m,
-                            visible, "captured", person=np.arange(2))  # fmt: skip
-            for row in sample_rows([sample]):
-                shards.write(row)
+        for row in sample_rows(samples(rows)):
+            shards.write(row)
 
 
 def in_own_process(who: str, source: Path, target: Path) -> tuple[float, float]:

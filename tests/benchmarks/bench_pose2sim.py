@@ -47,13 +47,16 @@ def main() -> None:
         detections = detected(data, Path(folder))
         ours = [run_ours(data, Path(folder) / f"ours{n}", detections) for n in range(asked.rounds)]
         theirs = [run_peer(data, Path(folder) / f"peer{n}", detections) for n in range(asked.rounds)]
-    for name, told in (("posemill", ours), ("Pose2Sim", theirs)):
-        best = min(told, key=lambda each: sum(each.values()))
-        print(f"{name}: {sum(best.values()):.2f} s ({', '.join(f'{part} {s:.2f}' for part, s in best.items())})")
-    to_3d = min(each["detect"] + each["reconstruct"] for each in ours)
-    least = min(sum(each.values()) for each in theirs)
-    print(f"detections to 3D: {least / to_3d:.1f} times faster (bar {BAR:g}); "
-          f"to Parquet with pictures: {least / min(sum(each.values()) for each in ours):.1f} times")  # fmt: skip
+    mine, theirs_s = best("posemill", ours), sum(best("Pose2Sim", theirs).values())
+    print(f"detections to 3D: {theirs_s / (mine['detect'] + mine['reconstruct']):.1f} times faster (bar {BAR:g}); "
+          f"to Parquet with pictures: {theirs_s / sum(mine.values()):.1f} times")  # fmt: skip
+
+
+def best(name: str, rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The fewest seconds of each part over the rounds, printed."""
+    least = {part: min(each[part] for each in rounds) for part in rounds[0]}
+    print(f"{name}: {sum(least.values()):.2f} s ({', '.join(f'{part} {s:.2f}' for part, s in least.items())})")
+    return least
 
 
 def detected(data: Path, folder: Path) -> Path:

@@ -78,7 +78,7 @@ def test_too_few_skeletons_other_joints_and_other_files_are_refused(tmp_path: Pa
     with pytest.raises(InputError, match=r"few\.parquet: expected at least 10 skeletons"):
         doubtful_skeletons(few)
     (tmp_path / "text.parquet").write_text("no")
-    with pytest.raises(InputError, match=r"text\.parquet: expected a Parquet file"):
+    with pytest.raises(InputError, match=r"text\.parquet: cannot be read as Parquet"):
         doubtful_skeletons(tmp_path / "text.parquet")
     pq.write_table(pa.table({f"{axis}_m": [[0.0] * 5] for axis in "xyz"}), tmp_path / "five.parquet")
     with pytest.raises(InputError, match="expected 17 joints of .*, found 5, 5, 5"):
