@@ -206,6 +206,7 @@ class Store:
             except OSError as error:
                 raise disk_error(error, path) from error
             yield
+            self._forget_leftovers()  # of workers that died on the way
 
     def _take(self, handle: FileIO, who: str) -> None:
         try:

@@ -38,8 +38,7 @@ def disappearing(scene: Scene, folder: Path, seed: int) -> Outcome:
         ended = f"stopped ({attempt.message[:200]}) and went on when run again"
         if (again := forked(root, folder / "dask-again.log")).ended(WHOLE_RUN_S) != 0:
             problems.append(f"does not end: {again.message}")
-    leftovers = [name for name in scene.differences(root) if Path(name).name.startswith(".")]
-    problems += [f"{name} differs" for name in scene.differences(root) if name not in leftovers]
+    problems += [f"{name} differs" for name in scene.differences(root)]
     if not killed:
         problems.append(f"no worker was met at work: {attempt.message}")
     found = f"{len(killed)} workers killed (in {', '.join(killed)}): the run {ended}; the same bytes"

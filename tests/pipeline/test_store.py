@@ -137,3 +137,11 @@ def test_leftovers_of_a_killed_run_are_removed(store: Store) -> None:
     leftover.write_text("half")
     with store.lock():
         assert not leftover.exists()
+
+
+def test_what_a_dead_worker_left_is_gone_when_the_run_ends(store: Store) -> None:
+    left = store.root / "clips" / "people" / ".4711-rectify-left-right-1e781e3c"
+    with store.lock():
+        left.mkdir(parents=True)
+        (left / "left.mp4").write_bytes(b"half")
+    assert not left.exists()
