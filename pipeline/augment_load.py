@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from pipeline.config import AugmentConfig
 from pipeline.detect import FindsPeople, told_of_weights
 from pipeline.errors import InputError
 from pipeline.session import resolve
+from pipeline.sources import read_image
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def pictures_of(store: Store, config: AugmentConfig) -> list[Image]:
 
 
 def _picture(path: Path) -> Image:
-    found = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if found is None:
-        raise InputError(f"augment.identities: {path}: expected a picture, found {'no image' if path.is_file() else 'no file'}")
-    return np.ascontiguousarray(found[..., ::-1], dtype=np.uint8)
+    try:
+        return read_image(path)
+    except InputError as error:
+        raise InputError(f"augment.identities: {error}") from error
 
 
 def generator_folder(store: Store, config: AugmentConfig) -> Path:

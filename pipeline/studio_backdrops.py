@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.render import Image
+from pipeline.sources import read_image
 
 # Side of a training image.
 SIZE_PX = 256
@@ -33,8 +34,16 @@ def background_photos(folder: Path | str | None) -> list[Image]:
     installed = importlib.util.find_spec("skimage")
     if installed and installed.origin:
         paths += [Path(installed.origin).parent / "data" / name for name in SKIMAGE_PHOTOS]
-    loaded = [cv2.imread(str(path)) for path in paths if path.is_file()]
-    return [np.ascontiguousarray(image[..., ::-1]) for image in loaded if image is not None and min(image.shape[:2]) >= 64]
+    loaded = [_photo(path) for path in paths if path.is_file()]
+    return [image for image in loaded if image is not None and min(image.shape[:2]) >= 64]
+
+
+def _photo(path: Path) -> Image | None:
+    """None for what is no picture: folders of photos hold other things, too."""
+    try:
+        return read_image(path)
+    except InputError:
+        return None
 
 
 def background(photos: Sequence[Image], rng: np.random.Generator) -> Image:
