@@ -1,4 +1,4 @@
-"""SIGKILL: at instants drawn evenly over what is left of a run, at operations on files, and of processes started anew."""
+"""SIGKILL: at instants drawn evenly over a run, at operations on files, and of processes started anew."""
 
 from __future__ import annotations
 
