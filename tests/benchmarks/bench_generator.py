@@ -33,6 +33,7 @@ from pipeline.generator_data import read_examples
 from pipeline.generator_judge import generate_examples, judge_images, sheet
 from pipeline.samples import encode_png
 from tests.models.diffusion.mixture import sliced_w1
+from tests.models.diffusion.single_file import write_single_file
 from tests.models.diffusion.tiny import CAPTIONS, TINY
 from tests.pipeline.test_conditions import standing
 
@@ -164,7 +165,15 @@ def full(folder: Path) -> None:
     made = generator.generate(maps_of(512, 1), [PROMPT], [0], steps=2).images
     seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"two steps at 512 px with guidance on {torch.get_num_threads()} threads: {seconds:.0f} s, peak memory {peak:.1f} "
-          f"GiB, picture {made.shape}, {'finite' if len(made) else 'NaN'}")  # fmt: skip
+          f"GiB, picture {made.shape}, {'finite' if len(made) else 'NaN'}", flush=True)  # fmt: skip
+    del generator
+    single = write_single_file(folder, folder.with_suffix(".safetensors"))
+    begin = time.perf_counter()
+    generator = load_generator(single, controlnets=[folder / "controlnet"])
+    seconds = time.perf_counter() - begin
+    again = generator.generate(maps_of(512, 1), [PROMPT], [0], steps=2).images
+    print(f"as a single file of {single.stat().st_size / 2**30:.1f} GiB: loaded in {seconds:.0f} s, the picture is "
+          f"{'the same' if np.array_equal(made, again) else 'ANOTHER'}")  # fmt: skip
 
 
 def folder_gib(folder: Path) -> float:

@@ -9,6 +9,7 @@ from models.diffusion.controlnet import Captured, Generator, Shared, load_genera
 from models.diffusion.folder import is_xl
 from models.diffusion.recipe import located, memory_switches
 from models.weights import WeightsError
+from tests.models.diffusion.single_file import make_small_sd15, write_single_file
 from tests.models.diffusion.test_guidance import guide, standing_at
 from tests.models.diffusion.tiny import make_tiny_pipeline
 from tests.models.diffusion.tiny_xl import make_tiny_xl, write_ip_adapter, write_lora
@@ -234,6 +235,17 @@ def test_a_single_file_needs_a_controlnet_and_the_sizes_of_its_parts(folder: Pat
         load_generator(single)
     with pytest.raises(WeightsError, match=r"a single-file checkpoint says nothing of its tokenizer"):
         load_generator(single, controlnets=[folder / "controlnet"])
+
+
+def test_a_single_file_makes_the_images_of_its_folder(tmp_path: Path) -> None:
+    folder = make_small_sd15(tmp_path / "model")
+    single = write_single_file(folder, tmp_path / "model.safetensors")
+    maps = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    expected = made(load_generator(folder), conditions=maps)
+    for part in ("unet", "vae", "text_encoder"):  # beside the file stand configurations alone
+        next((folder / part).glob("*.safetensors")).unlink()
+    generator = load_generator(single, controlnets=[folder / "controlnet"])
+    assert np.array_equal(made(generator, conditions=maps), expected) and expected.std() > 1
 
 
 def test_memory_is_spared_where_weights_take_most_of_it() -> None:
