@@ -1,6 +1,9 @@
 """Four streams through detection and reconstruction for a long time: does memory stay flat, does speed?
 
-python -m tests.benchmarks.bench_soak --minutes 30      a line a minute, then slopes (bars: memory and CPU per frame within 5 %)
+python -m tests.benchmarks.bench_soak --minutes 30      a line a minute, then slopes (bars: memory and speed within 5 %)
+
+Neighbours on the machine slow a frame by a tenth and more, so a matrix product of fixed size is timed after every batch; a
+frame is told in CPU time and in such products, and the second has to stay.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from calibration.formats import load_rig
 from calibration.rig import Rig
@@ -36,22 +40,48 @@ CAMERAS = ("cam1", "cam2", "cam3", "cam4")
 STUDIO = StudioConfig(people=2, people_instants=90, board_instants=3, size_wh=(640, 480))
 BAR = 0.05
 WARM_UP = 2  # minutes that caches and pools may take to fill
+YARD = 1024  # side of the matrices: 2.1 GFLOP, about a thirtieth of a batch
 SETTINGS = ["detect.scales=[1.0]", "detect.flip=false"]
 
 
 @dataclass(frozen=True)
 class Minute:
-    """What passed in one minute: frames of all cameras, wall and CPU s, resident memory in MiB at its end."""
+    """What passed in one minute: frames of all cameras, wall and CPU s, CPU s of one product, resident MiB at its end."""
 
     frames: int
     wall_s: float
     cpu_s: float
+    product_s: float
     rss_mib: float
 
     @property
     def cpu_ms(self) -> float:
         """CPU ms a frame: neighbours on the machine stretch the clock on the wall."""
         return 1e3 * self.cpu_s / max(self.frames, 1)
+
+    @property
+    def products(self) -> float:
+        """CPU time of a frame in products of the yardstick."""
+        return self.cpu_s / max(self.frames, 1) / self.product_s
+
+
+class Yardstick:
+    """A product of two fixed matrices, timed when told to; what it took is no part of the work."""
+
+    def __init__(self) -> None:
+        self.square, self.cpu_s, self.count = torch.rand(YARD, YARD), 0.0, 0
+
+    def measure(self) -> None:
+        begin = time.process_time()
+        self.square @ self.square
+        self.cpu_s += time.process_time() - begin
+        self.count += 1
+
+    def taken(self) -> tuple[float, float]:
+        """CPU s of all products since the last call, and of one."""
+        cpu_s, count = self.cpu_s, max(self.count, 1)
+        self.cpu_s, self.count = 0.0, 0
+        return cpu_s, cpu_s / count
 
 
 def main() -> None:
@@ -74,11 +104,13 @@ def soaked(root: Path) -> Iterator[Minute]:
     [(_, ingest)] = _ingested(store, config)
     rig = load_rig(root / "truth" / "rig.yaml")
     rig = Rig(tuple(rig[name] for name in CAMERAS))
+    yard = Yardstick()
     frames, wall_s, cpu_s = 0, time.monotonic(), time.process_time()
-    for _ in reconstruct(rig, detected(endless(store, ingest), config), config.reconstruct):
+    for _ in reconstruct(rig, detected(endless(store, ingest), config, yard), config.reconstruct):
         frames += len(CAMERAS)
         if (passed_s := time.monotonic() - wall_s) >= 60:
-            yield Minute(frames, passed_s, time.process_time() - cpu_s, _rss_mib())
+            products_s, product_s = yard.taken()
+            yield Minute(frames, passed_s, time.process_time() - cpu_s - products_s, product_s, _rss_mib())
             frames, wall_s, cpu_s = 0, time.monotonic(), time.process_time()
 
 
@@ -97,14 +129,15 @@ def endless(store: Store, ingest: Artefact) -> Iterator[FrameSet]:
             yield replace(instant, t_ns=instant.t_ns + turn * STUDIO.people_instants * step_ns)
 
 
-def detected(stream: Iterator[FrameSet], config: Config) -> Iterator[Instant]:
-    """People in every view of every instant, in batches of one camera."""
+def detected(stream: Iterator[FrameSet], config: Config, yard: Yardstick) -> Iterator[Instant]:
+    """People in every view of every instant, in batches of one camera; the yardstick is laid on after each."""
     detector = detector_of(config.detect)
     while batch := list(islice(stream, config.detect.batch)):
         views = []
         for c, camera in enumerate(CAMERAS):
             images = [(one.t_ns, frame.image) for one in batch if (frame := one.frames[c]) is not None]
             views.append(list(detect(detector, images, camera, config.detect)))
+            yard.measure()
         for k, one in enumerate(batch):
             yield one.t_ns, [poses[k] for poses in views]
 
@@ -116,10 +149,13 @@ def _rss_mib() -> float:
 
 def told(minutes: Iterator[Minute], number: int) -> Iterator[Minute]:
     """So many minutes, a line for each."""
-    print("minute   frames  frames/s  CPU ms/frame  memory MiB", flush=True)
+    print("minute   frames  frames/s  CPU ms/frame  products/frame  memory MiB", flush=True)
     for k, minute in enumerate(islice(minutes, number), 1):
         rate = minute.frames / minute.wall_s
-        print(f"{k:6d} {minute.frames:8d} {rate:9.1f} {minute.cpu_ms:13.1f} {minute.rss_mib:11.1f}", flush=True)
+        print(
+            f"{k:6d} {minute.frames:8d} {rate:9.1f} {minute.cpu_ms:13.1f} {minute.products:15.2f} {minute.rss_mib:11.1f}",
+            flush=True,
+        )
         yield minute
 
 
@@ -128,13 +164,15 @@ def verdict(minutes: Sequence[Minute]) -> str:
     kept = deque(minutes, max(len(minutes) - WARM_UP, 2))
     lines = [f"{sum(m.frames for m in minutes)} frames; after {len(minutes) - len(kept)} minutes to warm up:"]
     for name, values, unit in (
-        ("memory", [m.rss_mib for m in kept], "MiB"), ("CPU per frame", [m.cpu_ms for m in kept], "ms"),
-    ):  # fmt: skip
+        ("memory", [m.rss_mib for m in kept], " MiB"),
+        ("a frame", [m.products for m in kept], " products"),
+        ("CPU per frame (neighbours' share in it)", [m.cpu_ms for m in kept], " ms"),
+    ):
         middle, slope = float(np.median(values)), float(np.polyfit(np.arange(len(values)), values, 1)[0])
         drift, spread = slope * (len(values) - 1) / middle, float(np.ptp(values)) / middle
         flat = "flat" if abs(drift) <= BAR else "NOT flat"
         lines.append(
-            f"{name}: median {middle:.1f} {unit}, slope {slope:+.3f} {unit}/min, {100 * drift:+.1f} % over the time "
+            f"{name}: median {middle:.1f}{unit}, slope {slope:+.3f}{unit}/min, {100 * drift:+.1f} % over the time "
             f"(bar {100 * BAR:.0f} %: {flat}), spread {100 * spread:.1f} %"
         )
     return "\n".join(lines)
