@@ -16,7 +16,7 @@ from pipeline.augment_plan import Request, draw_conditions, paint_mask, plan
 from pipeline.augment_scene import Scene, composed
 from pipeline.clip_rig import clip_rig
 from pipeline.config import AugmentConfig, DetectConfig
-from pipeline.consistency import retriangulated_mm, view_reasons
+from pipeline.consistency import disagreements
 from pipeline.detect import FindsPeople, detect
 from pipeline.fidelity import Gates, LabelCheck, background_reasons, check_labels
 from pipeline.pose_rows import skeletons3d_from_rows
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models.diffusion.controlnet import Generator
     from models.diffusion.guidance import Guide
 
-VERSION = "4"
+VERSION = "5"
 
 BATCH = 8  # images asked of the generator at once; it cuts them further by the memory there is
 
@@ -124,10 +124,10 @@ def _around_m(scene: Scene | None, request: Request, config: AugmentConfig) -> A
 def agreeing(views: Sequence[Drawn], allowed_mm: float) -> Iterator[Drawn]:
     """The views of one instant, those rejected whose people do not stand where the other accepted views have them."""
     good = [one for one in views if one.check.accepted]
-    errors_mm = retriangulated_mm([one.request for one in good], [one.check.matched_px for one in good])
+    told = disagreements([one.request for one in good], [one.check.matched_px for one in good], allowed_mm)
+    reasons = {id(one): why for one, why in zip(good, told, strict=True)}
     for one in views:
-        reasons = view_reasons(one.request, errors_mm, allowed_mm) if one.check.accepted else []
-        yield replace(one, check=one.check.but(reasons))
+        yield replace(one, check=one.check.but(reasons.get(id(one), [])))
 
 
 def check_image(labels_px: Array, image: Image, detector: FindsPeople, config: AugmentConfig) -> LabelCheck:

@@ -93,7 +93,9 @@ class AugmentConfig(Section):
         2.0, ge=0, description="mean change of levels (0..255) outside the people, where the background is kept"
     )
     max_mpjpe_mm: float = Field(
-        100.0, gt=0, description="a person's accepted views, found again and triangulated, may be off by this"
+        100.0,
+        gt=0,
+        description="a person's accepted views, found again and triangulated, may be off by this; odd views are rejected",
     )
     drift_min_score: float = Field(
         0.75, ge=0, le=1, description="only joints found again with this score count as drifted; others are hidden, and guessed"

@@ -43,8 +43,32 @@ def _mpjpe_mm(rig: Rig, views_px: Array, truth_m: Array) -> float:
     return float(known.mean()) if len(known) >= LEAST_JOINTS else float("nan")
 
 
+def disagreements(requests: Sequence[Request], matched_px: Sequence[Array], allowed_mm: float) -> list[list[str]]:
+    """Of each view of one instant, why it is rejected; empty for those that agree. Arguments as `retriangulated_mm`.
+
+    While a person is further off than allowed, the view without which that person is nearest goes. Of two views that disagree
+    both go: nothing tells which of them is right.
+    """
+    reasons: list[list[str]] = [[] for _ in requests]
+    left = list(range(len(requests)))
+    while far := {person: mm for person, mm in _errors_mm(requests, matched_px, left).items() if mm > allowed_mm}:
+        furthest = max(far, key=lambda person: far[person])
+        odd = [view for view in left if furthest in requests[view].person]
+        if len(odd) > 2:
+            without = {view: _errors_mm(requests, matched_px, [each for each in left if each != view]) for view in odd}
+            odd = [min(odd, key=lambda view: without[view].get(furthest, np.inf))]
+        for view in odd:
+            reasons[view] = view_reasons(requests[view], far, allowed_mm)
+        left = [view for view in left if view not in odd]
+    return reasons
+
+
+def _errors_mm(requests: Sequence[Request], matched_px: Sequence[Array], some: Sequence[int]) -> dict[int, float]:
+    return retriangulated_mm([requests[view] for view in some], [matched_px[view] for view in some])
+
+
 def view_reasons(request: Request, errors_mm: Mapping[int, float], allowed_mm: float) -> list[str]:
-    """Why a view is rejected with the others of its instant."""
+    """Why a view is rejected: its people who are further off than allowed, by what its instant triangulates to."""
     return [
         f"person {number}: views disagree: {errors_mm[person]:.0f} mm after triangulation, allowed {allowed_mm:.0f}"
         for number, person in enumerate(request.person.tolist())

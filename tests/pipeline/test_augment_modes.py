@@ -1,5 +1,6 @@
 """What augment keeps of the captured pictures, and what the views of one instant must agree on."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,18 +167,30 @@ def test_views_of_one_person_triangulate_to_that_person(views: list[Request]) ->
     assert retriangulated_mm(views, none) == {}
 
 
-def test_views_that_disagree_are_rejected_together(views: list[Request]) -> None:
-    def drawn(shift_px: float) -> list[Drawn]:
-        found = [view.xy_px + (shift_px if number == 1 else 0.0) for number, view in enumerate(views)]
-        checks = [check_labels(v.xy_px, f, augment.gates_of(CONFIG)) for v, f in zip(views, found, strict=True)]
-        return [Drawn(v, np.zeros((32, 32, 3), np.uint8), c) for v, c in zip(views, checks, strict=True)]
+def shifted(views: Sequence[Request], shifts_px: dict[int, float]) -> list[Drawn]:
+    """Views whose people were all found, in some of them elsewhere."""
+    found = [view.xy_px + shifts_px.get(number, 0.0) for number, view in enumerate(views)]
+    checks = [check_labels(v.xy_px, f, augment.gates_of(CONFIG)) for v, f in zip(views, found, strict=True)]
+    assert all(check.accepted for check in checks)  # alone, each holds
+    return [Drawn(v, np.zeros((32, 32, 3), np.uint8), c) for v, c in zip(views, checks, strict=True)]
 
-    assert all(one.check.accepted for one in agreeing(drawn(0.0), 5.0))
-    loose = drawn(0.5)
-    assert all(one.check.accepted for one in loose)
-    apart = list(agreeing(loose, 5.0))
-    assert not any(one.check.accepted for one in apart)
-    assert "views disagree" in apart[0].check.reasons[0] and apart[0].check.reasons[0].startswith("person 0: ")
-    mixed = [replace(one, check=one.check.but(["found nobody"])) if number == 1 else one for number, one in enumerate(loose)]
-    assert [one.check.accepted for one in agreeing(mixed, 5.0)] == [True, False, True, True]  # the one that failed is not asked
+
+def test_of_views_that_disagree_the_odd_one_goes(views: list[Request]) -> None:
+    def accepted(drawn: list[Drawn], allowed_mm: float = 5.0) -> list[bool]:
+        return [one.check.accepted for one in agreeing(drawn, allowed_mm)]
+
+    assert accepted(shifted(views, {})) == [True] * 4
+    for odd in range(4):
+        assert accepted(shifted(views, {odd: 0.5})) == [number != odd for number in range(4)]
+    assert accepted(shifted(views, {0: 0.5, 3: -0.5})) == [False, True, True, False]
+    assert accepted(shifted(views, {1: 0.5}), 500.0) == [True] * 4
+    [odd] = [one for one in agreeing(shifted(views, {1: 0.5}), 5.0) if not one.check.accepted]
+    assert "views disagree" in odd.check.reasons[0] and odd.check.reasons[0].startswith("person 0: ")
+
+
+def test_of_two_views_that_disagree_nothing_tells_which_is_right(views: list[Request]) -> None:
+    pair = shifted(views[:2], {1: 0.5})
+    assert not any(one.check.accepted for one in agreeing(pair, 5.0))
+    failed = replace(pair[1], check=pair[1].check.but(["found nobody"]))
+    assert [one.check.accepted for one in agreeing([pair[0], failed], 5.0)] == [True, False]  # what failed is not asked
     assert view_reasons(views[0], {4: 3.0}, 5.0) == []
