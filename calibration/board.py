@@ -25,6 +25,8 @@ SAMPLE_WINDOW_PX = 11
 WINDOW_PER_SIDE = 0.01
 # No window may reach a neighbouring corner.
 WINDOW_PER_SPACING = 0.4
+SIZE, FIRST = re.compile(r"(\d{1,3})[xX](\d{1,3})"), re.compile(r"first=\d{1,9}")
+MOST = 999  # squares of a side; what three digits can write
 EXAMPLES = "chessboard:4x7:0.06, charuco:5x7:0.04:0.03:DICT_4X4_50, charuco:4x5:0.054:0.0405:DICT_4X4_1000:inverted"
 
 
@@ -53,8 +55,8 @@ class Board:
         if self.kind not in KINDS:
             raise CalibrationError(f"board: kind: expected one of {', '.join(KINDS)}, got {self.kind!r}")
         least = 1 if self.kind == "aprilgrid" else 2
-        if self.cols < least or self.rows < least:
-            raise CalibrationError(f"board: expected at least {least}x{least}, got {self.cols}x{self.rows}")
+        if not (least <= self.cols <= MOST and least <= self.rows <= MOST):
+            raise CalibrationError(f"board: expected {least}x{least} to {MOST}x{MOST}, got {self.cols}x{self.rows}")
         if not 0 < self.square_m < 10:
             raise CalibrationError(f"board: square_m is a length in metres, expected between 0 and 10, got {self.square_m}")
         if self.kind != "chessboard":
@@ -108,16 +110,16 @@ def parse_board(spec: str) -> Board:
     """
     words = [word.strip() for word in spec.strip().split(":")]
     flags = {word for word in words if word in ("legacy", "inverted")}
-    first = [int(word[6:]) for word in words if re.fullmatch(r"first=\d+", word)]
-    words = [word for word in words if word not in flags and not re.fullmatch(r"first=\d+", word)]
-    size = re.fullmatch(r"(\d+)[xX](\d+)", words[1]) if len(words) > 1 else None
+    first = [int(word[6:]) for word in words if FIRST.fullmatch(word)]
+    words = [word for word in words if word not in flags and not FIRST.fullmatch(word)]
+    size = SIZE.fullmatch(words[1]) if len(words) > 1 else None
     wanted = 3 if words[0] == "chessboard" else 5
     if size is None or len(words) != wanted:
-        raise CalibrationError(f"board: cannot read {spec!r}; expected for example {EXAMPLES}")
+        raise CalibrationError(f"board: cannot read {spec[:200]!r}; expected for example {EXAMPLES}")
     try:
         lengths_m = [float(word) for word in words[2:4]]
     except ValueError:
-        raise CalibrationError(f"board: lengths in {spec!r} must be numbers in metres; for example {EXAMPLES}") from None
+        raise CalibrationError(f"board: lengths in {spec[:200]!r} must be numbers in metres; for example {EXAMPLES}") from None
     return Board(
         kind=words[0],
         cols=int(size[1]),

@@ -49,7 +49,9 @@ def test_a_board_written_as_text_reads_back_the_same() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "chessboard", "chessboard:4x7", "chessboard:4by7:0.06", "circles:4x7:0.06", "chessboard:4x7:six", "chessboard:4x7:0",
-     "charuco:5x7:0.04", "charuco:5x7:0.04:0.05:DICT_4X4_50", "charuco:5x7:0.04:0.03:DICT_9X9_1", "chessboard:4x1:0.06"],
+     "charuco:5x7:0.04", "charuco:5x7:0.04:0.05:DICT_4X4_50", "charuco:5x7:0.04:0.03:DICT_9X9_1", "chessboard:4x1:0.06",
+     f"chessboard:{'1' * 5000}x7:0.06", "charuco:9223372036854775808x7:0.04:0.03:DICT_4X4_50",
+     f"charuco:5x7:0.04:0.03:DICT_4X4_50:first={'9' * 5000}"],
 )  # fmt: skip
 def test_a_board_text_that_cannot_be_meant_is_refused(text: str) -> None:
     with pytest.raises(CalibrationError, match="board"):
