@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from models.cuda_graph import capture
 from models.curves import Meter, append_row
 from models.detector import load_network
 from models.detector_data import PoseSamples
+from models.errors import DataError
 from models.hourglass import StackedHourglass, build_hourglass
 from models.losses import detector_loss
 from models.optimizers import make_optimizer
@@ -120,7 +121,7 @@ class Run:
 
     def _steps(self, report: Callable[[str], None]) -> None:
         since, images, meter = time.monotonic(), 0, Meter()
-        for batch in self.loader():
+        for batch in _told_plainly(self.loader()):
             meter.add(self.train_step(batch))
             images += self.config.batch
             last = self.stopping.everywhere(self.accelerator) or self.step >= self.config.steps
@@ -260,6 +261,14 @@ class Run:
             about["pasted"] = {Path(self.config.cutouts).name: self.config.view.paste}
         self._write(self.out / "detector.safetensors", self.ema, about)
         return self.out / "detector.safetensors"
+
+
+def _told_plainly(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches as they come; what is wrong with a photo reaches us from a worker below its traceback, as text."""
+    try:
+        yield from batches
+    except DataError as error:
+        raise DataError(str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")) from error
 
 
 def _say_nothing(_: str) -> None:

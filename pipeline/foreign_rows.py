@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.encoded_image import LARGEST_PX
+from models.label_numbers import boxes, pixels
 from pipeline.errors import InputError
 from pipeline.parquet import reading
 from pipeline.types import DEFAULT_TOPOLOGY
@@ -18,7 +19,6 @@ NEEDED = (
     "prompt",
 )  # fmt: skip
 MOST_LETTERS = 200
-FARTHEST_PX = 1e7
 
 
 def checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:
@@ -52,13 +52,5 @@ def _check_numbers(where: str, row: dict[str, Any]) -> None:
         table = np.array(row[key], dtype=np.float64 if key != "visible" else np.int64).reshape(people, -1)
         if people and table.shape[1] != joints:
             raise InputError(f"{where}: {key}: expected the {joints} joints of {DEFAULT_TOPOLOGY.name}, found {table.shape[1]}")
-        _check_size(f"{where}: {key}", table)
-    boxes = np.array(row["ignore_xywh_px"], dtype=np.float64).reshape(-1, 4)
-    _check_size(f"{where}: ignore_xywh_px", boxes)
-    if np.isnan(boxes).any():
-        raise InputError(f"{where}: ignore_xywh_px: expected boxes, found NaN")
-
-
-def _check_size(where: str, numbers: np.ndarray) -> None:
-    if (np.abs(numbers[~np.isnan(numbers)]) > FARTHEST_PX).any():
-        raise InputError(f"{where}: expected pixels within {FARTHEST_PX:g}, found {np.nanmax(np.abs(numbers)):g}")
+        pixels(f"{where}: {key}", table)
+    boxes(f"{where}: ignore_xywh_px", row["ignore_xywh_px"])
