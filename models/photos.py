@@ -125,6 +125,8 @@ def held_out_photos(folder: Path, count: int, seed: int = 0) -> list[str]:
 
 def _with_a_torso(document: Mapping[str, Any]) -> list[str]:
     names = _joint_names(document)
+    if not {"left_shoulder", "right_hip"} <= set(names):
+        raise ValueError(f"no left_shoulder and right_hip among {names!s:.200}")
     shoulder, hip = names.index("left_shoulder"), names.index("right_hip")
     people: dict[int, list[list[float]]] = defaultdict(list)
     for annotation in document["annotations"]:
