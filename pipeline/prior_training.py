@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.pose_rows import SkeletonFile
+from pipeline.samples import accepted_people
 from pipeline.status import finished
-from pipeline.tables import stream_rows
 from pipeline.types import DEFAULT_TOPOLOGY, Array
 
 # Beyond it a person's own size is lost in 32 bits, and further out numbers overflow.
@@ -52,8 +52,7 @@ def whole_skeletons(path: Path) -> Iterator[Array]:
         return
     for ref, artefact in finished(path, ("reconstruct", "audit")):
         if artefact.kind == "audit":
-            rows = stream_rows(artefact.path, ["t_ns", "person", "accepted"])
-            yield from _whole(ref.only("reconstruct").path, {(r["t_ns"], r["person"]) for r in rows if r["accepted"]})
+            yield from _whole(ref.only("reconstruct").path, accepted_people(artefact.path))
 
 
 def _whole(path: Path, kept: set[tuple[int, int]] | None) -> Iterator[Array]:
