@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from models.encoded_image import LARGEST_PX
 from models.label_numbers import boxes, pixels
 from pipeline.errors import InputError
-from pipeline.parquet import reading
+from pipeline.parquet import opened, reading
+from pipeline.tables import stream_rows
 from pipeline.types import DEFAULT_TOPOLOGY
 
 # What the formats of `posemill export` take from a row of SAMPLES.
@@ -19,6 +21,15 @@ NEEDED = (
     "prompt",
 )  # fmt: skip
 MOST_LETTERS = 200
+
+
+def checked_rows(shard: Path, needed: Sequence[str] = NEEDED) -> Iterator[dict[str, Any]]:
+    """The rows of a shard of SAMPLES, a few images in memory at a time. Raises InputError as `checked`, and for a shard without
+    the columns needed before its first row."""
+    with opened(shard, needed):
+        pass
+    for row in stream_rows(shard, batch=64):
+        yield checked(shard, row)
 
 
 def checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from pipeline.atomic import remove, write_atomically
 from pipeline.detect import told_of_weights
 from pipeline.errors import InputError
 from pipeline.evaluate_detector import evaluate_detector
-from pipeline.foreign_rows import NEEDED, checked
-from pipeline.parquet import opened, reading
+from pipeline.foreign_rows import NEEDED, checked_rows
+from pipeline.parquet import reading
 from pipeline.shards import ShardWriter
 from pipeline.store import digest_of
-from pipeline.tables import SAMPLES, stream_rows
+from pipeline.tables import SAMPLES
 from pipeline.types import manifest_beside
 
 if TYPE_CHECKING:
@@ -121,11 +121,9 @@ def _rows(export: Path, arm: str) -> Iterator[dict[str, Any]]:
 
 def _writable(file: Path) -> Iterator[dict[str, Any]]:
     """The rows of a shard, each of which can be written again. Raises InputError naming the file."""
-    with opened(file, (*NEEDED, "verdict")):  # before the first row is looked at
-        pass
-    for row in stream_rows(file, batch=64):
+    for row in checked_rows(file, (*NEEDED, "verdict")):
         with reading(file):
-            pa.Table.from_pylist([checked(file, row)], schema=SAMPLES)
+            pa.Table.from_pylist([row], schema=SAMPLES)
         yield row
 
 

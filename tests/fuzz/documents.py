@@ -90,6 +90,21 @@ def texts(documents: Sequence[Any], write: Callable[[Any], bytes]) -> SearchStra
     return hostile(documents).map(write)
 
 
+def json_files(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Hostile JSON from valid JSON."""
+    return texts([json.loads(sample) for sample in samples], as_json)
+
+
+def yaml_files(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Hostile YAML from valid YAML."""
+    return texts([yaml.safe_load(sample) for sample in samples], as_yaml)
+
+
+def parquet_files(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Hostile Parquet from valid Parquet."""
+    return hostile_tables([pq.read_table(io.BytesIO(sample)) for sample in samples])
+
+
 _columns = st.sampled_from(
     (
         lambda n: pa.array([None] * n),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.parquet as pq
 
 from models.detector_data import PoseSamples, ViewConfig
 from models.pasted import read_cutouts
@@ -33,7 +31,7 @@ from pipeline.samples import sample_rows
 from pipeline.skeleton_audit import doubtful_skeletons
 from pipeline.tables import SAMPLES, SKELETONS3D, write_rows
 from pipeline.types import Skeletons3D
-from tests.fuzz.documents import as_json, hostile_tables, texts
+from tests.fuzz.documents import json_files, parquet_files
 from tests.fuzz.target import Target
 from tests.fuzz.text_targets import tried
 from tests.models.scenes import document, standing, write_document, write_folder
@@ -179,23 +177,15 @@ def _priors(path: Path) -> None:
     tried([whole, lambda: doubtful_skeletons(path)])
 
 
-def _json_of(samples: Sequence[bytes]) -> Any:
-    return texts([json.loads(sample) for sample in samples], as_json)
-
-
-def _tables(samples: Sequence[bytes]) -> Any:
-    return hostile_tables([pq.read_table(io.BytesIO(sample)) for sample in samples])
-
-
 SHARD = "data/train-00000-of-00001.parquet"
 TARGETS = (
-    Target("train-coco", "photos/annotations.json", partial(_coco, name="photos"), _learn, _json_of, 0.5, text=True),
-    Target("train-teacher", "taught/teacher.json", _teacher, _learn, _json_of, 0.5, text=True),
-    Target("train-parquet", f"export/{SHARD}", partial(_export, name="export"), _learn, _tables, 0.5),
+    Target("train-coco", "photos/annotations.json", partial(_coco, name="photos"), _learn, json_files, 0.5, text=True),
+    Target("train-teacher", "taught/teacher.json", _teacher, _learn, json_files, 0.5, text=True),
+    Target("train-parquet", f"export/{SHARD}", partial(_export, name="export"), _learn, parquet_files, 0.5),
     Target("train-cutout", "cutouts/images/0.png", _cutouts, _paste, share=0.5),
-    Target("judge-coco", "judged/annotations.json", partial(_coco, name="judged"), _judge, _json_of, 0.3, text=True),
-    Target("judge-parquet", f"judged/{SHARD}", partial(_export, name="judged"), _judge, _tables, 0.3),
-    Target("generator-coco", "drawn/annotations.json", partial(_coco, name="drawn"), _drawn, _json_of, 0.5, text=True),
-    Target("generator-parquet", f"drawn/{SHARD}", partial(_export, name="drawn"), _drawn, _tables, 0.5),
-    Target("prior", "p/prior.parquet", _skeletons, _priors, _tables, 0.5),
+    Target("judge-coco", "judged/annotations.json", partial(_coco, name="judged"), _judge, json_files, 0.3, text=True),
+    Target("judge-parquet", f"judged/{SHARD}", partial(_export, name="judged"), _judge, parquet_files, 0.3),
+    Target("generator-coco", "drawn/annotations.json", partial(_coco, name="drawn"), _drawn, json_files, 0.5, text=True),
+    Target("generator-parquet", f"drawn/{SHARD}", partial(_export, name="drawn"), _drawn, parquet_files, 0.5),
+    Target("prior", "p/prior.parquet", _skeletons, _priors, parquet_files, 0.5),
 )  # fmt: skip
