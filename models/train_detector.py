@@ -32,7 +32,7 @@ from models.skeleton import TOPOLOGIES
 from models.stop_signals import Stopping, stop_signals
 from models.train_config import TrainConfig, learning_rate, make_accelerator, tag_weight
 from models.training_sets import load_sources, mean_pose
-from models.validate_detector import validation_report
+from models.validate_detector import validation_report, validation_sets
 from models.weights import load_tensors, save_tensors
 
 __all__ = ["TrainConfig", "train"]
@@ -73,6 +73,7 @@ class Run:
             torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in 32 bits
             torch.backends.cudnn.benchmark = True  # every step has the same shapes
         self.photos, self.held = load_sources(config)
+        self.watched = validation_sets(config, self.held)
         self.cutouts = read_cutouts(Path(config.cutouts), TOPOLOGIES[config.network.topology]) if config.cutouts else []
         net = build_hourglass(config.network)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -247,7 +248,7 @@ class Run:
     def validate(self, report: Callable[[str], None]) -> None:
         """Progress figures and pictures of the EMA network."""
         if self.accelerator.is_main_process:
-            validation_report(self.ema_model(), self.config, self.held, self.step, self.out, report)
+            validation_report(self.ema_model(), self.config, self.watched, self.step, self.out, report)
 
     def save_ema(self) -> Path:
         """EMA weights with what is needed to build the network again."""
