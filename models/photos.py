@@ -6,7 +6,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def _columns(names: Sequence[str], topology: Topology, folder: Path) -> list[tup
 
 def _verdicts(folder: Path) -> dict[int, dict[str, Any]]:
     path = folder / "teacher.json"
-    if not path.exists():
+    if not path.is_file():
         return {}
     with reading(path, "people with annotation_id and verdict"):
         return {p["annotation_id"]: p for p in _document(path)["people"]}
@@ -177,6 +177,7 @@ class _Labels:
     columns: Sequence[tuple[int, int]]
     verdicts: Mapping[int, Mapping[str, Any]]
     topology: Topology
+    read: dict[str, bytes] = field(default_factory=dict)  # each file once, however often it is named
 
     def photo(self, image: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]]) -> Photo:
         """An image with those of its annotations that label somebody; the others are boxes to ignore."""
@@ -213,13 +214,15 @@ class _Labels:
             return _apply_verdict(person, verdict, face, self.topology)
 
     def _encoded(self, name: str) -> bytes:
-        try:
-            return _inside(self.folder / "images", name).read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"{self.folder}: annotations.json names images/{name:.200}, and images/ has no such file that can be read; "
-                "copy it there or take it out of the annotations"
-            ) from error
+        if name not in self.read:
+            path = _inside(self.folder / "images", name)
+            if not path.is_file():  # nor what would never end, as a device
+                raise DataError(
+                    f"{self.folder}: annotations.json names images/{name:.200}, and images/ has no such file; copy it there or "
+                    "take it out of the annotations"
+                )
+            self.read[name] = path.read_bytes()
+        return self.read[name]
 
 
 def _area_px2(where: str, annotation: Mapping[str, Any]) -> float:

@@ -66,7 +66,7 @@ def test_hostile_files_are_made_of_whatever_the_changes_before_left_and_stay_sma
     sizes: list[int] = []
 
     @hypothesis.seed(0)
-    @hypothesis.settings(max_examples=400, database=None, deadline=None, phases=[hypothesis.Phase.generate])
+    @hypothesis.settings(max_examples=200, database=None, deadline=None, phases=[hypothesis.Phase.generate])
     @hypothesis.given(makers)
     def each(data: bytes) -> None:
         sizes.append(len(data))
@@ -74,7 +74,7 @@ def test_hostile_files_are_made_of_whatever_the_changes_before_left_and_stay_sma
     each()
     line = as_json(people) * 4  # a document in one line
     sizes += [len(reworded(line, Random(number))) for number in range(100)]
-    assert len(sizes) == 500 and max(sizes) < 10_000_000
+    assert len(sizes) == 300 and max(sizes) < 10_000_000
 
 
 def test_no_reader_fails_hangs_or_writes_elsewhere(tmp_path: Path) -> None:

@@ -122,6 +122,18 @@ def test_what_is_no_annotations_is_one_error_for_every_reader(tmp_path: Path, te
             read(folder)
 
 
+def test_a_picture_named_again_and_again_takes_its_room_once_and_a_device_none(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 1)
+    content = document(folder)
+    write_document(folder, content | {"images": content["images"] * 50})
+    photos = read_photos(folder)
+    assert len(photos) == 50 and len({id(photo.encoded) for photo in photos}) == 1
+    (folder / "images" / "0.png").unlink()
+    (folder / "images" / "0.png").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="images/ has no such file"):
+        read_photos(folder)
+
+
 @pytest.mark.parametrize(
     "people", [[{}], [{"annotation_id": 100}], [{"annotation_id": 100, "verdict": "agree", "face": [[1e300, 1, 2]]}], 5]
 )
