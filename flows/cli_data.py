@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,13 +101,14 @@ def _detector_tables(told: dict[str, Any]) -> list[Any]:
 
 
 def _held_out(folder: Path, count: int) -> list[str]:
+    from models.errors import DataError
     from models.photos import held_out_photos
     from pipeline.errors import InputError
 
     try:
-        names = held_out_photos(json.loads((folder / "annotations.json").read_text()), count)
-    except (OSError, ValueError, LookupError) as error:
-        raise InputError(f"{folder}: expected annotations.json with a split, found none that can be read ({error})") from error
+        names = held_out_photos(folder, count)
+    except DataError as error:
+        raise InputError(f"{folder}: expected annotations.json with a split: {error}") from error
     if not names:
         raise InputError(
             f"{folder}: expected photos of split test for --held-out {count}, found none; leave it out to take all"

@@ -213,14 +213,13 @@ def view(
     """A window with a clip's cameras and skeletons in space; the arrow keys step through time."""
     with answering(as_json) as answer:
         from pipeline.clip_rig import clip_rig
-        from pipeline.pose_rows import skeletons3d_from_rows
+        from pipeline.pose_rows import SkeletonFile
         from pipeline.scene3d import show
         from pipeline.status import reconstructed
-        from pipeline.tables import read_rows
 
         ref, made = reconstructed(session, clip, preset, settings)
         rig = clip_rig(ref, [artefact.summary["camera"] for artefact in ref.all("detect")])
-        instants = skeletons3d_from_rows(read_rows(made.path))
+        instants = list(SkeletonFile(made.path))
         answer.values |= {"session": str(session), "clip": clip, "instants": len(instants)}
         if instants:
             show(rig, instants, f"{clip}: {len(instants)} instants")

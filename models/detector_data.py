@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from models.backdrops import Backdrop, photo_backdrop, plain_backdrop
+from models.errors import DataError
 from models.pasted import paste_people
 from models.photos import Photo, Source
 from models.skeleton import COCO17, Topology
@@ -76,7 +77,7 @@ class PoseSamples(Dataset[dict[str, Array]]):
             if rich:
                 break
         else:
-            raise ValueError(f"{self.sources[pick].folder}: no person with {self.view.min_joints} joints in 20 draws")
+            raise DataError(f"{self.sources[pick].folder}: no person with {self.view.min_joints} joints in 20 draws")
         person = rich[int(rng.integers(len(rich)))]
         return render_view(rng, photo, person, self.sources[pick], self.view, self.topology, self._backdrop(rng, size_wh))
 

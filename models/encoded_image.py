@@ -25,14 +25,26 @@ class ImageError(ValueError):
 
 def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     """RGB uint8 (H, W, 3), turned upright as its EXIF says; grey, 16 bits, CMYK and alpha become that. Raises ImageError."""
+    return cv2.cvtColor(_decoded(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def decode_rgba(data: bytes) -> NDArray[np.uint8]:
+    """RGBA uint8 (H, W, 4) of a picture that has an alpha of its own. Raises ImageError for any other."""
+    image = _decoded(data, cv2.IMREAD_UNCHANGED)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 4:
+        raise ImageError(f"expected 8-bit RGBA, found {image.dtype} {image.shape}")
+    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA).astype(np.uint8, copy=False)
+
+
+def _decoded(data: bytes, how: int) -> NDArray[Any]:
     check_size(data)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         raise ImageError(f"{_UNREADABLE} ({error.err or error}); {_MEND}") from error
     if image is None:
         raise ImageError(f"{_UNREADABLE} ({len(data)} bytes); {_MEND}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return np.asarray(image)
 
 
 def check_size(data: bytes) -> tuple[str, int]:

@@ -6,13 +6,16 @@ come as boxes, which training masks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import DataError
+from models.label_numbers import boxes, pixels
+from models.parquet_file import opened, reading_rows
 from models.photos import Person, Photo
 from models.skeleton import COCO17, Topology, box_xywh_px
 
@@ -32,46 +35,41 @@ def read_parquet_photos(
 ) -> list[Photo]:
     """The accepted images of an export, named by their id. Rejected rows are never read.
 
-    Raises ValueError for files without the columns of an export, people of another number of joints, or an image that is
-    not in the file.
+    Raises DataError for files without the columns of an export, people of another number of joints, numbers that no picture
+    has, or an image that is not in the file.
     """
     skip, keep = set(exclude), None if only is None else set(only)
     photos = []
     for path in parquet_files(folder):
-        for row in _rows(path):
-            if row["verdict"] == "accepted" and row["id"] not in skip and (keep is None or row["id"] in keep):
-                photos.append(_photo(path, row, topology))
+        with reading_rows(path):
+            photos += [
+                _photo(f"{path}: image {row['id']!s:.200}", row, topology)
+                for row in _rows(path)
+                if row["verdict"] == "accepted" and row["id"] not in skip and (keep is None or row["id"] in keep)
+            ]
     return photos
 
 
-def _rows(path: Path) -> Any:
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a shard, in a memory that does not grow with it."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
-        if missing:
-            raise ValueError(
-                f"{path}: expected an export of posemill, found no column {', '.join(missing)} "
-                f"among {', '.join(file.schema_arrow.names)}"
-            )
+    with opened(path, COLUMNS) as file:
         for batch in file.iter_batches(ROWS, columns=list(COLUMNS)):
             yield from batch.to_pylist()
 
 
-def _photo(path: Path, row: Mapping[str, Any], topology: Topology) -> Photo:
-    encoded = (row["image"] or {}).get("bytes")
-    if not encoded:
-        raise ValueError(f"{path}: image {row['id']}: expected its bytes in the file, found none")
+def _photo(where: str, row: Mapping[str, Any], topology: Topology) -> Photo:
+    encoded, prompt = (row["image"] or {}).get("bytes"), row["prompt"] or ""
+    if not encoded or not isinstance(encoded, bytes):
+        raise DataError(f"{where}: expected its bytes in the file, found none")
+    if not isinstance(row["id"], str) or not isinstance(prompt, str):
+        raise DataError(f"{where}: expected its id and prompt as text, found {row['id']!r:.50} and {prompt!r:.50}")
     people = []
     for x_px, y_px, visible in zip(row["x_px"], row["y_px"], row["visible"], strict=True):
-        if len(visible) != len(topology):
-            raise ValueError(f"{path}: image {row['id']}: expected the {len(topology)} joints of {topology.name}, "
-                             f"found {len(visible)}")  # fmt: skip
-        if (person := _person(np.stack([x_px, y_px], axis=-1).astype(np.float64), np.array(visible))) is not None:
+        if {len(x_px), len(y_px), len(visible)} != {len(topology)}:
+            raise DataError(f"{where}: expected the {len(topology)} joints of {topology.name}, found {len(visible)}")
+        if (person := _person(pixels(where, [x_px, y_px]).T, np.array(visible))) is not None:
             people.append(person)
-    boxes = np.array(row["ignore_xywh_px"], np.float64).reshape(-1, 4)
-    return Photo(row["id"], encoded, tuple(people), boxes, row["prompt"] or "")
+    return Photo(row["id"], encoded, tuple(people), boxes(where, row["ignore_xywh_px"]), prompt)
 
 
 def _person(xy_px: Array, visible: Array) -> Person | None:

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.encoded_image import ImageError, decode_rgba
+from models.errors import DataError
 from models.photos import Photo, read_photos
 from models.skeleton import COCO17, Topology
 from models.views import View, ViewConfig, moved_joints, random_turn, warp
@@ -41,14 +43,14 @@ class Layer:
 def read_cutouts(folder: Path, topology: Topology = COCO17) -> list[Photo]:
     """Cut-outs of a COCO-layout folder of RGBA pictures with one labelled person each (`pipeline.studio_coco.write_cutouts`).
 
-    Raises ValueError when there are none, or when the first has no alpha.
+    Raises DataError when there are none, or when the first has no alpha.
     """
     if not (folder / "annotations.json").is_file():
-        raise ValueError(f"{folder}: expected annotations.json and images/ of cut-out people, found no annotations.json; "
+        raise DataError(f"{folder}: expected annotations.json and images/ of cut-out people, found no annotations.json; "
                          "draw some with `posemill draw cutouts DIR N`")  # fmt: skip
     photos = [photo for photo in read_photos(folder, topology) if len(photo.people) == 1]
     if not photos:
-        raise ValueError(f"{folder}: expected pictures of one labelled person each, found none")
+        raise DataError(f"{folder}: expected pictures of one labelled person each, found none")
     _rgba(photos[0])
     return photos
 
@@ -152,9 +154,9 @@ def _weight(view: View, layer: Layer, hidden: Array, stride_px: int) -> Array:
 
 def _rgba(cutout: Photo) -> Array:
     """(h, w, 4) float32: premultiplied RGB in 0..255 and alpha in 0..1."""
-    bgra = cv2.imdecode(np.frombuffer(cutout.encoded, np.uint8), cv2.IMREAD_UNCHANGED)
-    if bgra is None or bgra.dtype != np.uint8 or bgra.ndim != 3 or bgra.shape[2] != 4:
-        found = "no image" if bgra is None else f"{bgra.dtype} {bgra.shape}"
-        raise ValueError(f"{cutout.file_name}: expected a cut-out person as 8-bit RGBA, found {found}")
-    alpha = bgra[..., 3:].astype(np.float32) / 255
-    return np.concatenate([bgra[..., 2::-1] * alpha, alpha], axis=-1)
+    try:
+        rgba = decode_rgba(cutout.encoded)
+    except ImageError as error:
+        raise DataError(f"{cutout.file_name}: not a cut-out person: {error}") from error
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return np.concatenate([rgba[..., :3] * alpha, alpha], axis=-1)

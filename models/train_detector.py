@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from models.cuda_graph import capture
 from models.curves import Meter, append_row
 from models.detector import load_network
 from models.detector_data import PoseSamples
+from models.errors import DataError
 from models.hourglass import StackedHourglass, build_hourglass
 from models.losses import detector_loss
 from models.optimizers import make_optimizer
@@ -31,7 +32,7 @@ from models.skeleton import TOPOLOGIES
 from models.stop_signals import Stopping, stop_signals
 from models.train_config import TrainConfig, learning_rate, make_accelerator, tag_weight
 from models.training_sets import load_sources, mean_pose
-from models.validate_detector import validation_report
+from models.validate_detector import validation_report, validation_sets
 from models.weights import load_tensors, save_tensors
 
 __all__ = ["TrainConfig", "train"]
@@ -72,6 +73,7 @@ class Run:
             torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in 32 bits
             torch.backends.cudnn.benchmark = True  # every step has the same shapes
         self.photos, self.held = load_sources(config)
+        self.watched = validation_sets(config, self.held)
         self.cutouts = read_cutouts(Path(config.cutouts), TOPOLOGIES[config.network.topology]) if config.cutouts else []
         net = build_hourglass(config.network)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -120,7 +122,7 @@ class Run:
 
     def _steps(self, report: Callable[[str], None]) -> None:
         since, images, meter = time.monotonic(), 0, Meter()
-        for batch in self.loader():
+        for batch in _told_plainly(self.loader()):
             meter.add(self.train_step(batch))
             images += self.config.batch
             last = self.stopping.everywhere(self.accelerator) or self.step >= self.config.steps
@@ -246,7 +248,7 @@ class Run:
     def validate(self, report: Callable[[str], None]) -> None:
         """Progress figures and pictures of the EMA network."""
         if self.accelerator.is_main_process:
-            validation_report(self.ema_model(), self.config, self.held, self.step, self.out, report)
+            validation_report(self.ema_model(), self.config, self.watched, self.step, self.out, report)
 
     def save_ema(self) -> Path:
         """EMA weights with what is needed to build the network again."""
@@ -260,6 +262,14 @@ class Run:
             about["pasted"] = {Path(self.config.cutouts).name: self.config.view.paste}
         self._write(self.out / "detector.safetensors", self.ema, about)
         return self.out / "detector.safetensors"
+
+
+def _told_plainly(batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches as they come; what is wrong with a photo reaches us from a worker below its traceback, as text."""
+    try:
+        yield from batches
+    except DataError as error:
+        raise DataError(str(error).strip().splitlines()[-1].removeprefix(f"{DataError.__module__}.DataError: ")) from error
 
 
 def _say_nothing(_: str) -> None:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import DataError
 from models.parquet_photos import parquet_files, read_parquet_photos
 from models.photos import Photo, held_out_photos, read_photos
 from models.skeleton import COCO17, TOPOLOGIES, Topology
-from models.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from models.train_config import TrainConfig
 
 
 def read_labelled(
     folder: Path, topology: Topology = COCO17, exclude: Sequence[str] = (), only: Sequence[str] | None = None
 ) -> list[Photo]:
-    """Photos of a COCO-layout folder, or of our own exported Parquet. Raises ValueError when it is neither, and as they do."""
+    """Photos of a COCO-layout folder, or of our own exported Parquet. Raises DataError when it is neither, and as they do."""
     if (folder / "annotations.json").is_file():
         return read_photos(folder, topology, exclude, only)
     if parquet_files(folder):
         return read_parquet_photos(folder, topology, exclude, only)
-    raise ValueError(
+    raise DataError(
         f"{folder}: expected annotations.json and images/ (COCO layout) or data/*.parquet (our export), found neither"
     )
 
@@ -36,21 +39,21 @@ def load_sources(config: TrainConfig) -> tuple[list[list[Photo]], dict[str, list
         folder = Path(source.folder)
         found = [p for p in read_labelled(folder, topology, held.get(folder.name, ())) if p.people]
         if not found:
-            raise ValueError(f"{folder}: expected photos with labelled people, found none")
+            raise DataError(f"{folder}: expected photos with labelled people, found none")
         photos.append(found)
     return photos, held
 
 
 def held_out_names(config: TrainConfig) -> dict[str, list[str]]:
-    """File names kept out of training, by folder name. Raises ValueError for a folder whose photos have no split."""
+    """File names kept out of training, by folder name. Raises DataError for a folder whose photos have no split."""
     names = {}
     for source in config.sources:
         folder = Path(source.folder)
         if count := config.held_out.get(folder.name):
             if not (folder / "annotations.json").is_file():
-                raise ValueError(f"{folder}: photos are kept out of COCO-layout folders with a split alone, and this has no "
+                raise DataError(f"{folder}: photos are kept out of COCO-layout folders with a split alone, and this has no "
                                  "annotations.json; export the clips to keep out as a set of their own")  # fmt: skip
-            names[folder.name] = held_out_photos(json.loads((folder / "annotations.json").read_text()), count)
+            names[folder.name] = held_out_photos(folder, count)
     return names
 
 

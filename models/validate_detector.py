@@ -6,7 +6,7 @@ model card come from whole pictures (`pipeline.evaluate_detector`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.curves import append_row
+from models.errors import DataError
 from models.hourglass import StackedHourglass
 from models.photos import Person, Photo
 from models.skeleton import COCO17, Topology
@@ -29,14 +30,14 @@ THRESHOLD = 0.2  # share of the torso (left shoulder to right hip)
 def validation_report(
     net: StackedHourglass,
     config: TrainConfig,
-    held: Mapping[str, list[str]],
+    sets: Mapping[str, Sequence[Photo]],
     step: int,
     out: Path,
     report: Callable[[str], None],
 ) -> dict[str, float]:
-    """PCK of every validation set and of the held-out photos; writes validation.csv and validation-<step>.png."""
+    """PCK of every set of `validation_sets`; writes validation.csv and validation-<set>.png."""
     figures: dict[str, float] = {}
-    for name, photos in _sets(config, held).items():
+    for name, photos in sets.items():
         crops = [c for p in photos for c in labelled_crops(p, config.view.size_px)]
         found = crop_joints(net, [c[0] for c in crops], config.view.stride_px)
         figures[name] = crop_pck(found, np.stack([c[1] for c in crops]))
@@ -47,12 +48,15 @@ def validation_report(
     return figures
 
 
-def _sets(config: TrainConfig, held: Mapping[str, list[str]]) -> dict[str, list[Photo]]:
+def validation_sets(config: TrainConfig, held: Mapping[str, list[str]]) -> dict[str, list[Photo]]:
+    """Photos to watch: every validation folder, and the photos held out. Raises DataError for a set that shows nobody."""
     sets = {Path(s.folder).name: read_labelled(Path(s.folder)) for s in config.validation}
     for source in config.sources:
         folder = Path(source.folder)
         if names := held.get(folder.name):
             sets[f"{folder.name}_held_out"] = read_labelled(folder, only=names)
+    if empty := [name for name, photos in sets.items() if not any(photo.people for photo in photos)]:
+        raise DataError(f"--validation {empty[0]}: expected photos with labelled people, found none")
     return sets
 
 
@@ -65,7 +69,7 @@ def labelled_crops(photo: Photo, size_px: int, share: float = 0.85) -> list[tupl
 def _crop(image: Array, person: Person, size_px: int, share: float) -> tuple[Array, Array]:
     scale = share * size_px / max(float(person.box[2:].max()), 1.0)
     shift = (size_px - 1) / 2 - scale * (person.box[:2] + person.box[2:] / 2)
-    while scale < 0.5:
+    while scale < 0.5 and min(image.shape[:2]) > 8:
         height, width = image.shape[:2]
         image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         scale *= 2  # half a pixel of shift at most: within the tolerance of a progress figure

@@ -19,11 +19,11 @@ from pipeline.config import AugmentConfig, DetectConfig
 from pipeline.consistency import disagreements
 from pipeline.detect import FindsPeople, detect
 from pipeline.fidelity import Gates, LabelCheck, background_reasons, check_labels
-from pipeline.pose_rows import skeletons3d_from_rows
+from pipeline.pose_rows import SkeletonFile
 from pipeline.progress import progress
-from pipeline.samples import encode_png, generated_id, keep_accepted, sample_rows
+from pipeline.samples import accepted_people, encode_png, generated_id, keep_accepted, sample_rows
 from pipeline.store import Ref, Store
-from pipeline.tables import SAMPLES, frames_of, read_rows, write_rows
+from pipeline.tables import SAMPLES, frames_of, write_rows
 from pipeline.types import Array, Artefact, Poses2D, Sample
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def _requests(store: Store, ref: Ref, config: AugmentConfig) -> tuple[list[Reque
     """What is to be made, or the reason why nothing is."""
     if not config.enabled:
         return [], "augment.enabled is false"
-    skeletons = skeletons3d_from_rows(read_rows(ref.only("reconstruct").path))
-    accepted = list(keep_accepted(skeletons, read_rows(ref.only("audit").path)))
+    skeletons = SkeletonFile(ref.only("reconstruct").path)
+    accepted = list(keep_accepted(skeletons, accepted_people(ref.only("audit").path)))
     if not accepted:
         return [], "no accepted skeletons"
     frames = ref.only("ingest").path

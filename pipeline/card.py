@@ -157,7 +157,7 @@ def _examples(clips: Sequence[Ref], limit: int = 5) -> list[str]:
     seen: set[tuple[str, str]] = set()
     examples = []
     for clip in clips:
-        for row in stream_rows(clip.only("audit").path):
+        for row in stream_rows(clip.only("audit").path, ["t_ns", "person", "gates", "reasons"]):
             new = {(clip.clip, gate) for gate in row["gates"]} - seen
             if new:
                 seen |= new

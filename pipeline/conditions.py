@@ -60,7 +60,8 @@ class Crop:
         source_from_crop = np.array([[scale, 0, scale * 0.5 - 0.5 + self.x0_px], [0, scale, scale * 0.5 - 0.5 + self.y0_px]])
         kind = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         if scale > 1:  # shrinking: blur first by as much, so that fine texture does not alias
-            image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 * scale), np.uint8)
+            sigma_px = min(0.4 * scale, max(image.shape[:2]))  # as wide as the image there is nothing left of it to blur
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8)
         size = (self.size_px, self.size_px)
         return np.asarray(cv2.warpAffine(image, source_from_crop, size, flags=kind, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 

@@ -16,9 +16,10 @@ from calibration.transforms import Rigid, align
 from pipeline.evaluate import mpjpe, pa_mpjpe, share_found
 from pipeline.identities import assign, distances_m
 from pipeline.new_session import Request, new_session
-from pipeline.pose_rows import skeletons3d_from_rows
+from pipeline.parquet import reading
+from pipeline.pose_rows import SkeletonFile
 from pipeline.rigs import read_rig
-from pipeline.samples import keep_accepted
+from pipeline.samples import accepted_people, keep_accepted
 from pipeline.session import load_session, save_session
 from pipeline.store import Made
 from pipeline.studio import StudioConfig, simulate
@@ -75,9 +76,10 @@ def compare_people(truth: Path, made: Made) -> list[dict[str, Any]]:
     """Errors (mm) of the skeletons of a run before and after the audit, in the world of the truth."""
     made = list(made)
     truth_from_world = world_motion(read_rig(_of_stage(made, "calibrate")), load_rig(truth / "rig.yaml"))
-    skeletons = skeletons3d_from_rows(read_rows(_of_stage(made, "reconstruct").path))
-    accepted = list(keep_accepted(skeletons, read_rows(_of_stage(made, "audit").path)))
-    people = true_joints(read_rows(truth / "joints.parquet"))
+    skeletons = list(SkeletonFile(_of_stage(made, "reconstruct").path))
+    accepted = list(keep_accepted(skeletons, accepted_people(_of_stage(made, "audit").path)))
+    with reading(truth / "joints.parquet"):
+        people = true_joints(read_rows(truth / "joints.parquet"))
     kinds = {"reconstructed": skeletons, "accepted": accepted}
     errors = []
     for name, kind in kinds.items():

@@ -21,6 +21,7 @@ from pipeline.config import DetectConfig
 from pipeline.detections import Detections, read_detections
 from pipeline.errors import InputError
 from pipeline.ingest import read_frame_sets
+from pipeline.parquet import opened
 from pipeline.pose_rows import poses2d_rows
 from pipeline.progress import progress
 from pipeline.session import resolve
@@ -160,7 +161,9 @@ def _detected(store: Store, ref: Ref, camera: str, span: tuple[int, int], config
 def _instants_with_image(ref: Ref, camera: str) -> list[int]:
     """The instants at which a camera has a frame, in order."""
     shown = [("camera", "==", camera), ("frame_index", ">=", 0)]
-    return sorted(pq.read_table(ref.only("ingest").path, columns=["instant"], filters=shown)["instant"].to_pylist())
+    path = ref.only("ingest").path
+    with opened(path, ["instant", "camera", "frame_index"]):
+        return sorted(pq.read_table(path, columns=["instant"], filters=shown)["instant"].to_pylist())
 
 
 def _counted(poses: Iterable[Poses2D], label: str, total: int) -> Iterator[Poses2D]:

@@ -23,7 +23,7 @@ from pipeline.ingest import read_frame_sets
 from pipeline.labels import captured_sample, label_image
 from pipeline.pose_rows import SkeletonFile, stream_poses2d
 from pipeline.progress import progress
-from pipeline.samples import keep_accepted, sample_rows
+from pipeline.samples import accepted_people, keep_accepted, sample_rows
 from pipeline.shards import ShardWriter
 from pipeline.store import Ref, Store
 from pipeline.tables import SAMPLES, instants_of, stream_rows
@@ -93,7 +93,7 @@ def captured_rows(store: Store, clip: Ref, config: ExportConfig) -> Iterator[dic
 
 
 def _accepted(clip: Ref) -> Iterator[Skeletons3D]:
-    return keep_accepted(SkeletonFile(clip.only("reconstruct").path), stream_rows(clip.only("audit").path))
+    return keep_accepted(SkeletonFile(clip.only("reconstruct").path), accepted_people(clip.only("audit").path))
 
 
 def _by_time(clip: Ref) -> dict[int, tuple[NDArray[np.int64], Array, Array]]:
@@ -109,7 +109,7 @@ def _by_time(clip: Ref) -> dict[int, tuple[NDArray[np.int64], Array, Array]]:
 def _generated_rows(clip: Ref, accepted: bool) -> Iterator[dict[str, Any]]:
     verdict = "accepted" if accepted else "rejected"
     for artefact in clip.all("augment"):
-        yield from (row for row in stream_rows(artefact.path) if row["verdict"] == verdict)
+        yield from (row for row in stream_rows(artefact.path, SAMPLES.names) if row["verdict"] == verdict)
 
 
 def _write_rejected(clips: Sequence[Ref], folder: Path, config: ExportConfig, counts: Counts) -> None:

@@ -21,6 +21,7 @@ from pipeline.types import Array
 
 TILE_PX = 200
 AROUND = 1.5  # side of the square shown, in longer sides of the box
+LARGEST = 4  # in longer sides of the image: a larger square shows nothing more
 PADDING_GREY = 114
 
 
@@ -54,7 +55,7 @@ def _tile(number: int, failure: Failure, topology: Topology) -> Image:
 
 def square_view(image: Image, box: Array, xy_px: Array) -> tuple[Image, Array]:
     """A square of TILE_PX around a box (x, y, w, h) of an RGB image, grey beyond it, and points (..., 2) in its pixels."""
-    side = max(round(AROUND * float(box[2:].max())), 2)
+    side = min(max(round(AROUND * float(box[2:].max())), 2), LARGEST * max(image.shape[:2]))
     left, top = (int(v) for v in np.floor(box[:2] + box[2:] / 2 - side / 2))
     canvas = np.full((side, side, 3), PADDING_GREY, np.uint8)
     x0, y0 = max(left, 0), max(top, 0)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from models.encoded_image import LARGEST_PX
+from models.label_numbers import boxes, pixels
 from pipeline.errors import InputError
-from pipeline.parquet import reading
+from pipeline.parquet import opened, reading
+from pipeline.tables import stream_rows
 from pipeline.types import DEFAULT_TOPOLOGY
 
 # What the formats of `posemill export` take from a row of SAMPLES.
@@ -18,7 +21,15 @@ NEEDED = (
     "prompt",
 )  # fmt: skip
 MOST_LETTERS = 200
-FARTHEST_PX = 1e7
+
+
+def checked_rows(shard: Path, needed: Sequence[str] = NEEDED) -> Iterator[dict[str, Any]]:
+    """The rows of a shard of SAMPLES, a few images in memory at a time. Raises InputError as `checked`, and for a shard without
+    the columns needed before its first row."""
+    with opened(shard, needed):
+        pass
+    for row in stream_rows(shard, batch=64):
+        yield checked(shard, row)
 
 
 def checked(path: Path, row: dict[str, Any]) -> dict[str, Any]:
@@ -52,13 +63,5 @@ def _check_numbers(where: str, row: dict[str, Any]) -> None:
         table = np.array(row[key], dtype=np.float64 if key != "visible" else np.int64).reshape(people, -1)
         if people and table.shape[1] != joints:
             raise InputError(f"{where}: {key}: expected the {joints} joints of {DEFAULT_TOPOLOGY.name}, found {table.shape[1]}")
-        _check_size(f"{where}: {key}", table)
-    boxes = np.array(row["ignore_xywh_px"], dtype=np.float64).reshape(-1, 4)
-    _check_size(f"{where}: ignore_xywh_px", boxes)
-    if np.isnan(boxes).any():
-        raise InputError(f"{where}: ignore_xywh_px: expected boxes, found NaN")
-
-
-def _check_size(where: str, numbers: np.ndarray) -> None:
-    if (np.abs(numbers[~np.isnan(numbers)]) > FARTHEST_PX).any():
-        raise InputError(f"{where}: expected pixels within {FARTHEST_PX:g}, found {np.nanmax(np.abs(numbers)):g}")
+        pixels(f"{where}: {key}", table)
+    boxes(f"{where}: ignore_xywh_px", row["ignore_xywh_px"])

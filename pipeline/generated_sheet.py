@@ -16,7 +16,7 @@ from pipeline.ingest import read_frame_sets
 from pipeline.report import sheet, shrink_to, spread
 from pipeline.samples import decode_image, project_labels
 from pipeline.store import Ref, Store
-from pipeline.tables import stream_rows
+from pipeline.tables import SAMPLES, stream_rows
 from pipeline.types import Artefact
 
 Image = NDArray[np.uint8]
@@ -33,7 +33,7 @@ def generated_sheet(
     ref: what the augment stage was given.
     """
     chosen = {row["id"] for row in _chosen(list(stream_rows(augment.path, ["id", "t_ns", "verdict"])), pairs)}
-    rows = [row for row in stream_rows(augment.path, batch=64) if row["id"] in chosen] if chosen else []
+    rows = [row for row in stream_rows(augment.path, SAMPLES.names, batch=64) if row["id"] in chosen] if chosen else []
     if not rows:
         return None
     rows.sort(key=lambda row: (row["t_ns"], row["id"]))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.diffusion.training_images import TrainingImages
+from models.errors import DataError
 from models.photos import Photo
 from models.skeleton import COCO17, Topology
 from models.training_sets import read_labelled
@@ -68,7 +69,7 @@ def _read(folder: Path) -> list[Photo]:
     """The labelled images of a folder."""
     try:
         return read_labelled(folder)
-    except (FileNotFoundError, ValueError, KeyError, IndexError) as error:
+    except DataError as error:
         raise InputError(f"{folder}: cannot be trained on: {error}") from error
 
 

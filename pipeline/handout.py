@@ -14,11 +14,9 @@ from pipeline.c3d import write_c3d
 from pipeline.coco import write_coco
 from pipeline.controlnet_rows import write_controlnet
 from pipeline.errors import InputError
-from pipeline.foreign_rows import NEEDED, checked
-from pipeline.parquet import opened
+from pipeline.foreign_rows import checked_rows
 from pipeline.progress import progress
 from pipeline.shards import count_rows
-from pipeline.tables import stream_rows
 from pipeline.trajectories_json import write_json
 from pipeline.trc import Trajectories, read_trc
 from pipeline.viewer import write_viewers
@@ -106,10 +104,8 @@ def dataset_rows(dataset: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     shards = sorted((dataset / SHARDS).glob("*.parquet"))
     with progress(f"export {dataset.name}", sum(map(count_rows, shards)), "rows") as advance:
         for shard in shards:
-            with opened(shard, NEEDED):  # before the first row is handed on
-                pass
-            for row in stream_rows(shard, batch=64):
-                yield _split_of(shard), checked(shard, row)
+            for row in checked_rows(shard):
+                yield _split_of(shard), row
                 advance(1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.config import IngestConfig
 from pipeline.errors import InputError
+from pipeline.parquet import reading
 from pipeline.probe import NS, Probe, Shot
 from pipeline.progress import progress
 from pipeline.session import Clip, Source
@@ -219,8 +220,9 @@ def read_frame_sets(
     filters: list[tuple[str, str, Any]] = [("camera", "in", set(names))]
     if instants is not None:
         filters.append(("instant", "in", set(instants)))
-    for row in read_rows(ingest.path, filters):
-        wanted.setdefault(row["instant"], {})[row["camera"]] = row
+    with reading(ingest.path):
+        for row in read_rows(ingest.path, filters):
+            wanted.setdefault(row["instant"], {})[row["camera"]] = row
     films = _films(
         store.root, {name: sources[name] for name in names}, [row for rows in wanted.values() for row in rows.values()]
     )

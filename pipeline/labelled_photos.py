@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from models.parquet_photos import parquet_files, read_parquet_photos
-from models.photos import Person, Photo, read_photos
+from models.errors import DataError
+from models.photos import Person, Photo
 from models.skeleton import Topology
+from models.training_sets import read_labelled
 from pipeline.errors import InputError
 from pipeline.fidelity import OUTLINE_SHARE, oks_matrix
-from pipeline.parquet import opened, reading
 from pipeline.types import Array
 
 # A person's outline fills about half of the box; sets whose `area` fills all of it have no outlines.
@@ -41,41 +41,13 @@ class Seen:
 def labelled_photos(folder: Path, only: Sequence[str] | None, topology: Topology) -> list[Photo]:
     """Photos of a COCO-layout folder or of our own exported Parquet, those named in `only` or all. Raises InputError: neither,
     annotations that cannot be read, images that are missing, joints of another skeleton, nobody labelled."""
-    if (folder / "annotations.json").is_file():
-        photos = _coco_photos(folder, only, topology)
-    elif parquet_files(folder):
-        for shard in parquet_files(folder):
-            with opened(shard):  # looked at before anything is unpacked
-                pass
-        with reading(folder):
-            photos = read_parquet_photos(folder, topology, only=only)
-    else:
-        raise InputError(
-            f"{folder}: expected annotations.json and images/ (COCO layout) or *.parquet (our export), found neither"
-        )
+    try:
+        photos = read_labelled(folder, topology, only=only)
+    except DataError as error:
+        raise InputError(str(error)) from error
     if not any(photo.people for photo in photos):
         raise InputError(f"{folder}: expected labelled people, found none in {len(photos)} photos")
     return photos
-
-
-def _coco_photos(folder: Path, only: Sequence[str] | None, topology: Topology) -> list[Photo]:
-    try:
-        return read_photos(folder, topology, only=only)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder}: annotations.json names {Path(error.filename).name}, and images/ has no such file; copy it there or "
-            "take it out of the annotations"
-        ) from error
-    except KeyError as error:
-        raise InputError(
-            f"{folder / 'annotations.json'}: expected COCO keypoint annotations (images, annotations with keypoints and bbox, "
-            f"categories with joint names), found no {str(error)[:200]}"
-        ) from error
-    except (ValueError, TypeError, LookupError, OverflowError, AttributeError, OSError) as error:
-        raise InputError(
-            f"{folder / 'annotations.json'}: expected COCO keypoint annotations with joints of {topology.name}; "
-            f"found {str(error)[:300]}"
-        ) from error
 
 
 def has_torso(person: Person, topology: Topology) -> bool:

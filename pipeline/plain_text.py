@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from calibration.format_text import NESTED, UNREADABLE, UNWIELDY
+from models.errors import brief
 from pipeline.errors import InputError
 
 # A thousand clips of a dozen cameras stay below; PyYAML takes ten seconds for as much.
@@ -50,7 +51,7 @@ def yaml_value(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except UNREADABLE as error:
-        raise InputError(f"{where}: not readable as YAML: {_brief(error)}") from error
+        raise InputError(f"{where}: not readable as YAML: {brief(error)}") from error
 
 
 def yaml_of(path: Path) -> Any:
@@ -65,7 +66,7 @@ def json_of(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a JSON file ({_brief(error)}); write it again with the tool that made it") from error
+        raise InputError(f"{path}: not a JSON file ({brief(error)}); write it again with the tool that made it") from error
 
 
 def table_of(path: Path) -> dict[str, Any]:
@@ -89,8 +90,3 @@ def _text(path: Path, largest_bytes: int) -> str:
         raise InputError(f"{path}: expected text in UTF-8, found {found}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _brief(error: BaseException) -> str:
-    """One line that a terminal can hold."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -10,9 +10,12 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.pose_rows import SkeletonFile
+from pipeline.samples import accepted_people
 from pipeline.status import finished
-from pipeline.tables import stream_rows
-from pipeline.types import Array
+from pipeline.types import DEFAULT_TOPOLOGY, Array
+
+# Beyond it a person's own size is lost in 32 bits, and further out numbers overflow.
+FARTHEST_M = 1e6
 
 
 def train_prior(
@@ -49,14 +52,25 @@ def whole_skeletons(path: Path) -> Iterator[Array]:
         return
     for ref, artefact in finished(path, ("reconstruct", "audit")):
         if artefact.kind == "audit":
-            rows = stream_rows(artefact.path, ["t_ns", "person", "accepted"])
-            yield from _whole(ref.only("reconstruct").path, {(r["t_ns"], r["person"]) for r in rows if r["accepted"]})
+            yield from _whole(ref.only("reconstruct").path, accepted_people(artefact.path))
 
 
 def _whole(path: Path, kept: set[tuple[int, int]] | None) -> Iterator[Array]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a session's folder or a Parquet file of its skeletons")
     for instant in SkeletonFile(path):
+        _check(path, instant.xyz_m)
         for person, xyz_m in zip(instant.person.tolist(), instant.xyz_m, strict=True):
             if np.isfinite(xyz_m).all() and (kept is None or (instant.t_ns, person) in kept):
                 yield xyz_m
+
+
+def _check(path: Path, xyz_m: Array) -> None:
+    """Skeletons (P, J, 3) of our joints, in a world that a rig can be in."""
+    if xyz_m.shape[1] != len(DEFAULT_TOPOLOGY):
+        raise InputError(
+            f"{path}: expected the {len(DEFAULT_TOPOLOGY)} joints of {DEFAULT_TOPOLOGY.name}, found {xyz_m.shape[1]}"
+        )
+    farthest_m = np.abs(xyz_m[np.isfinite(xyz_m)]).max(initial=0.0)
+    if farthest_m > FARTHEST_M:
+        raise InputError(f"{path}: expected joints within {FARTHEST_M:g} m of the world's origin, found {farthest_m:g} m")

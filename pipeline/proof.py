@@ -13,13 +13,17 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from pipeline.atomic import remove, write_atomically
 from pipeline.detect import told_of_weights
 from pipeline.errors import InputError
 from pipeline.evaluate_detector import evaluate_detector
+from pipeline.foreign_rows import NEEDED, checked_rows
+from pipeline.parquet import reading
 from pipeline.shards import ShardWriter
 from pipeline.store import digest_of
-from pipeline.tables import SAMPLES, stream_rows
+from pipeline.tables import SAMPLES
 from pipeline.types import manifest_beside
 
 if TYPE_CHECKING:
@@ -107,12 +111,20 @@ def _rows(export: Path, arm: str) -> Iterator[dict[str, Any]]:
         raise InputError(f"{export}: expected a finished dataset (a folder with data/*.parquet), found none")
     found = False
     for file in files:
-        for row in stream_rows(file, batch=64):
+        for row in _writable(file):
             found |= row["origin"] == "generated"
             if row["origin"] in kept:
                 yield row | {"verdict": "accepted"}  # training leaves others out, and one arm asks what that is worth
     if "generated" in kept and not found:
         raise InputError(f"{export}: expected generated images, found none; run the session with augment.enabled=true")
+
+
+def _writable(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a shard, each of which can be written again. Raises InputError naming the file."""
+    for row in checked_rows(file, (*NEEDED, "verdict")):
+        with reading(file):
+            pa.Table.from_pylist([row], schema=SAMPLES)
+        yield row
 
 
 def _judged(
@@ -145,13 +157,16 @@ def _train(arm: str, seed: int, folder: Path, trial: Trial, say: Callable[[str],
     from models.train_detector import train
 
     source = Source(str(folder / "data"), outside_weight=1.0)  # everybody in the images has a label or a box to ignore
-    config = TrainConfig(
-        out=str(folder / f"seed{seed}"), sources=(source,), held_out={}, seed=seed, steps=trial.steps, batch=trial.batch,
-        network=_network(trial), device=trial.device, begin_from=trial.begin_from or None, learning_rate=trial.learning_rate,
-        view=_view(arm, trial.size_px), warmup=min(200, trial.steps // 5), ema=0.995, validate_every=10**9, checkpoint_every=25,
-        tag_ramp=(trial.steps // 4, trial.steps // 2),
-    )  # fmt: skip
-    return train(config, lambda line: say(f"{arm}, seed {seed}: {line}"))
+    try:
+        config = TrainConfig(
+            out=str(folder / f"seed{seed}"), sources=(source,), held_out={}, seed=seed, steps=trial.steps, batch=trial.batch,
+            network=_network(trial), device=trial.device, begin_from=trial.begin_from or None, view=_view(arm, trial.size_px),
+            learning_rate=trial.learning_rate, warmup=min(200, trial.steps // 5), ema=0.995, validate_every=10**9,
+            checkpoint_every=25, tag_ramp=(trial.steps // 4, trial.steps // 2),
+        )  # fmt: skip
+        return train(config, lambda line: say(f"{arm}, seed {seed}: {line}"))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _network(trial: Trial) -> HourglassConfig:

@@ -28,6 +28,7 @@ from pipeline.column_statistics import TableStatistics
 from pipeline.config import ReleaseConfig, load_config, session_config
 from pipeline.decisions import Decision, approved, decided_settings
 from pipeline.errors import InputError
+from pipeline.parquet import opened
 from pipeline.progress import progress
 from pipeline.release_card import record, release_card
 from pipeline.remote import session_folder
@@ -37,7 +38,7 @@ from pipeline.shards import ShardWriter
 from pipeline.splits import SPLITS, Split, split
 from pipeline.status import finished
 from pipeline.store import Made, Store
-from pipeline.tables import RELEASED
+from pipeline.tables import RELEASED, SAMPLES
 from pipeline.types import Artefact
 
 BATCH_BYTES, MOST_ROWS = 2**25, 1024  # of images in memory at a time
@@ -191,7 +192,7 @@ def _tables(source: Approved, where: Split, config: ReleaseConfig) -> Iterator[t
     excluded = frozenset(source.decision.excluded if source.decision else ())
     name = source.session.name
     for shard in sorted((source.dataset.path / "data").glob("*.parquet")):
-        with pq.ParquetFile(shard) as file:
+        with opened(shard, SAMPLES.names) as file:
             for batch in file.iter_batches(_batch_rows(file)):
                 light = batch.select(["id", "clip", "t_ns", "origin"]).to_pylist()
                 splits = [None if row["id"] in excluded else _split_of(row, name, where, config) for row in light]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.draw import draw_people
 from pipeline.ingest import read_frame_sets
+from pipeline.parquet import reading
 from pipeline.samples import encode_jpeg
 from pipeline.store import Store
 from pipeline.tables import read_rows
@@ -27,8 +28,10 @@ def contact_sheet(
 
     It is made worse until it is no larger than max_bytes: 360 kB are 480 kB as a data URI.
     """
-    people = people_by_instant(read_rows(detect.path))
-    chosen = spread(1 + max(row["instant"] for row in read_rows(ingest.path)), tiles)
+    with reading(detect.path):
+        people = people_by_instant(read_rows(detect.path))
+    with reading(ingest.path):
+        chosen = spread(1 + max(row["instant"] for row in read_rows(ingest.path)), tiles)
     pictures = []
     for instant in read_frame_sets(store, ingest, clip, [camera], chosen):
         if (frame := instant.frames[0]) is not None:

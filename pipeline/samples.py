@@ -6,7 +6,8 @@ Shared by augment (generated samples) and export (captured ones), so that a gene
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from calibration.camera import Camera
 from models.encoded_image import ImageError, decode_rgb
 from pipeline.errors import StageError
+from pipeline.parquet import reading
+from pipeline.tables import stream_rows
 from pipeline.types import Array, Sample, Skeletons3D
 
 VISIBLE = 2  # COCO: labelled and visible; 0: not labelled
@@ -37,9 +40,15 @@ def derive_seed(*parts: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def keep_accepted(skeletons: Iterable[Skeletons3D], audit_rows: Iterable[dict[str, Any]]) -> Iterator[Skeletons3D]:
-    """The skeletons that the audit accepted; instants that lose all people are left out. audit_rows: rows of tables.AUDIT."""
-    accepted = {(row["t_ns"], row["person"]) for row in audit_rows if row["accepted"]}
+def accepted_people(audit: Path) -> set[tuple[int, int]]:
+    """t_ns and person of every skeleton that an AUDIT file accepts. Raises InputError naming the file."""
+    with reading(audit):
+        rows = stream_rows(audit, ["t_ns", "person", "accepted"])
+        return {(row["t_ns"], row["person"]) for row in rows if row["accepted"]}
+
+
+def keep_accepted(skeletons: Iterable[Skeletons3D], accepted: Container[tuple[int, int]]) -> Iterator[Skeletons3D]:
+    """The skeletons that the audit accepted (`accepted_people`); instants that lose all people are left out."""
     for instant in skeletons:
         keep = np.array([(instant.t_ns, int(person)) in accepted for person in instant.person], dtype=bool)
         if keep.any():

@@ -138,13 +138,16 @@ def _found(file: Path, row: dict[str, Any], clip: str) -> Iterator[Found]:
     if any(row[name] is None for name in _PLACES):
         return
     several = row.get("id") is not None or any(isinstance(value, list) for value in row["x_m"])
+    clip, t_ns = row.get("clip") or clip, row.get("t_ns") or 0
+    if not isinstance(clip, str) or not isinstance(t_ns, int):
+        raise InputError(f"{file}: expected a clip's name and whole nanoseconds, found {clip!r:.50} and {t_ns!r:.50}")
     people = [row[name] if several else [row[name]] for name in _PLACES]
     names = row.get("person")
     names = names if isinstance(names, list) else [names]
     for number, places in enumerate(zip(*people, strict=True)):
         xyz_m = _joints(file, places)
         person = names[number] if number < len(names) and names[number] is not None else number
-        yield Found(xyz_m, row.get("id") or file.name, row.get("clip") or clip, row.get("t_ns") or 0, person)
+        yield Found(xyz_m, str(row.get("id") or file.name), clip, t_ns, person)
 
 
 def _joints(file: Path, places: tuple[Any, ...]) -> Array:

@@ -29,9 +29,9 @@ from pipeline.consistency import retriangulated_mm
 from pipeline.fidelity import LabelCheck
 from pipeline.job import LocalRunner, StopAfter, build_dataset
 from pipeline.pose_rows import SkeletonFile
-from pipeline.samples import encode_png, keep_accepted
+from pipeline.samples import accepted_people, encode_png, keep_accepted
 from pipeline.store import Ref, Store
-from pipeline.tables import frames_of, stream_rows
+from pipeline.tables import frames_of
 
 BAR = 1.5
 SHARES = (0.0, 0.5, 1.0)
@@ -49,8 +49,8 @@ def audited(store: Store) -> Ref:
 
 def views_of(store: Store, ref: Ref, config: AugmentConfig) -> list[Request]:
     """The views to be made of accepted skeletons."""
-    rows = stream_rows(ref.only("audit").path)
-    accepted = list(keep_accepted(SkeletonFile(ref.only("reconstruct").path), rows))
+    passed = accepted_people(ref.only("audit").path)
+    accepted = list(keep_accepted(SkeletonFile(ref.only("reconstruct").path), passed))
     sources = store.session.clip(ref.clip).sources
     frames = ref.only("ingest").path
     filmed = {name: {t for times in frames_of(frames, name).values() for t in times} for name in sources}

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -222,9 +221,7 @@ def test_the_shared_problem_is_solved_below_the_known_figures(shared_data: Path)
         sys.path.remove(str(folder))
     problem = problems.charuco_problem(n_cams=4, n_frames=100, noise=0.3, outlier=0.02, seed=0)
     cameras = [Camera(f"cam{i + 1}", c["size"], c["K"], c["dist"]) for i, c in enumerate(problem["cams"])]
-    start_s = time.process_time()
     known, report = calibrate_rig(problem["p"], BOARD, SIZES, intrinsics=cameras)
-    known_s = time.process_time() - start_s
     solved, _ = calibrate_rig(problem["p"], BOARD, SIZES)
     for label, rig in (("known lenses", known), ("lenses solved", solved)):
         poses = [(c, c.cam_from_world) for c in rig.cameras]
@@ -234,10 +231,9 @@ def test_the_shared_problem_is_solved_below_the_known_figures(shared_data: Path)
         if label == "known lenses":
             assert figures["rot_deg_mean"] < 0.015
             assert figures["centre_mm_mean"] < 0.8
-    print(f"{known_s:.2f} CPU s, of which the adjustment {report.bundle.cpu_s:.2f} (known: 4.9)")
     assert figures["rot_deg_mean"] < 0.06
     assert figures["centre_mm_mean"] < 3.0
-    assert report.bundle.cpu_s < 2.0
+    assert report.bundle.converged and report.bundle.steps <= 15  # what it costs
 
 
 def _webcams(folder: Path) -> Rig:

@@ -45,11 +45,11 @@ ENTITIES = (
 )
 def test_a_hostile_file_is_refused_with_its_name(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "rig.yml").write_text(text)
-    begun = time.monotonic()
+    begun = time.process_time()  # not wall time: other work on the machine must not fail this
     with pytest.raises(CalibrationError, match=says) as caught:
         load_rig(tmp_path / "rig.yml")
     assert str(tmp_path / "rig.yml") in str(caught.value) and len(str(caught.value)) < 2000
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_a_file_larger_than_any_rig_is_not_read(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -11,6 +13,8 @@ from calibration.formats import load_rig, save_rig
 from calibration.rig import Rig
 from calibration.synthetic import ring_rig
 from flows.cli import app, main
+from pipeline.store import Ref
+from pipeline.types import Artefact
 from tests.flows.fakes import FakeStage
 
 runner = CliRunner()
@@ -210,3 +214,12 @@ def test_a_measured_print_is_compared_with_its_session(session: Path) -> None:
     found = _values("board", "--measured", "58.2", "--session", session)
     assert found["measured"] == "chessboard:4x7:0.0582"
     assert any(f"posemill new {session} --board chessboard:4x7:0.0582" in text for text in found["warnings"])
+
+
+def test_a_view_of_damaged_skeletons_names_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"t_ns": [0], "other": ["x"]}), tmp_path / "walk.parquet")
+    made = Artefact("reconstruct", tmp_path / "walk.parquet", "0" * 64, 1)
+    monkeypatch.setattr("pipeline.status.reconstructed", lambda *_: (Ref((), "walk"), made))
+    monkeypatch.setattr("pipeline.clip_rig.clip_rig", lambda *_: ring_rig(2))
+    error = _values("view", tmp_path, "--clip", "walk", status=2)["error"]
+    assert error.startswith(f"{tmp_path}/walk.parquet: cannot be read as Parquet of posemill")

@@ -44,9 +44,9 @@ def test_wrong_requests_are_one_message_and_status_2(tmp_path: Path) -> None:
     assert "found neither" in _evaluate(tmp_path, status=2)["error"]
     assert "split test" in _evaluate(folder, "--held-out", 2, status=2)["error"]
     (folder / "images" / "1.png").unlink()
-    assert "names 1.png" in _evaluate(folder, status=2)["error"]
+    assert "names images/1.png" in _evaluate(folder, status=2)["error"]
     content = document(folder)
     content["categories"][0]["keypoints"] = [f"tentacle_{n}" for n in range(17)]
     write_document(folder, content)
     assert "tentacle_0" in _evaluate(folder, status=2)["error"]
-    assert "can be read" in _evaluate(folder, "--held-out", 2, status=2)["error"]
+    assert "no left_shoulder" in _evaluate(folder, "--held-out", 2, status=2)["error"]

@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from models.diffusion.folder import check_safetensors
 from models.photos import Photo
@@ -27,7 +26,7 @@ from pipeline.sources import ImageReader, read_image
 from pipeline.tables import FRAMES, POSES2D, SAMPLES, SKELETONS3D, TRUTH_JOINTS, frames_of, instants_of, read_rows, write_rows
 from pipeline.types import Skeletons3D
 from pipeline.video import VideoReader
-from tests.fuzz.documents import hostile_tables
+from tests.fuzz.documents import parquet_files
 from tests.fuzz.target import Target
 from tests.fuzz.text_targets import _trajectories, tried
 from tests.pipeline.exports import _sample
@@ -157,18 +156,14 @@ def _load(path: Path) -> None:
     load_tensors(path)
 
 
-def _tables(samples: Sequence[bytes]) -> Any:
-    return hostile_tables([pq.read_table(io.BytesIO(sample)) for sample in samples])
-
-
 TARGETS = (
-    Target("skeletons", "p/skeletons.parquet", _skeletons, lambda p: (read_people(p), list(SkeletonFile(p))), _tables, 2),
-    Target("joints", "p/joints.parquet", partial(_rows_of, TRUTH_JOINTS, _JOINT_ROWS), read_people, _tables, 1.5),
+    Target("skeletons", "p/skeletons.parquet", _skeletons, lambda p: (read_people(p), list(SkeletonFile(p))), parquet_files, 2),
+    Target("joints", "p/joints.parquet", partial(_rows_of, TRUTH_JOINTS, _JOINT_ROWS), read_people, parquet_files, 1.5),
     Target("poses2d", "p/poses2d.parquet", partial(_rows_of, POSES2D, _POSE_ROWS), lambda p: list(stream_poses2d(p, 17)),
-           _tables, 2),
+           parquet_files, 2),
     Target("frames", "p/frames.parquet", partial(_rows_of, FRAMES, _FRAME_ROWS),
-           lambda p: (instants_of(p), frames_of(p, "cam1"), read_rows(p)), _tables, 2),
-    Target("samples", "release/data/train-00000-of-00001.parquet", _samples, _handed_out, _tables, 0.5),
+           lambda p: (instants_of(p), frames_of(p, "cam1"), read_rows(p)), parquet_files, 2),
+    Target("samples", "release/data/train-00000-of-00001.parquet", _samples, _handed_out, parquet_files, 0.5),
     Target("image", "i/image.png", _images, _image, share=8),
     Target("video", "v/video.mp4", _videos, _video, share=3),
     Target("c3d", "t/walk-person1.c3d", partial(_trajectories, ending=".c3d", write=write_c3d), read_people, share=0.03),

@@ -20,6 +20,7 @@ from typing import Any
 from tests.fuzz.sandbox import Finding, Sandbox
 from tests.fuzz.target import Ready, Target
 
+LOOK_S = 2.0
 SILENT_S = 120.0  # a process that has not come further for so long hangs where no signal reaches it
 
 
@@ -129,14 +130,16 @@ def watched(name: str, seed: int, inputs: int, keep: Path, seconds: float) -> To
     process = multiprocessing.get_context("fork").Process(target=try_target, args=(name, seed, inputs, keep, seconds))
     (keep / f"{name}.json").unlink(missing_ok=True)
     process.start()
+    last, looks, seen = keep / f"{name}.last", 0, 0.0
     while process.is_alive():
-        process.join(2.0)
-        last = keep / f"{name}.last"
-        if last.is_file() and time.time() - last.stat().st_mtime > SILENT_S:
+        process.join(LOOK_S)
+        told = last.stat().st_mtime if last.is_file() else 0.0
+        looks, seen = (looks + 1 if told == seen else 0), told
+        if told and looks * LOOK_S > SILENT_S:  # looks are counted: a machine that slept has given it no time either
             process.kill()
     if (keep / f"{name}.json").is_file():
         return Told(**json.loads((keep / f"{name}.json").read_text()))
-    told = Told(name, seed)
-    last = (keep / f"{name}.last").read_bytes() if (keep / f"{name}.last").is_file() else b""
-    _note(told, Finding(f"process ended with status {process.exitcode}", "crashed or hung"), last, keep)
-    return told
+    found = Told(name, seed)
+    data = last.read_bytes() if last.is_file() else b""
+    _note(found, Finding(f"process ended with status {process.exitcode}", "crashed or hung"), data, keep)
+    return found

@@ -42,6 +42,7 @@ Place = tuple[Any, ...]
 def hostile(draw: DrawFn, documents: Sequence[Any]) -> Any:
     """A valid document with one to four fields dropped, renamed, doubled, wrapped or of another kind."""
     document = copy.deepcopy(draw(st.sampled_from(documents)))
+    many = 50  # once: fifty times fifty of a long value fill the memory
     for _ in range(draw(st.integers(1, 4))):
         places = list(_places(document))
         if not places:
@@ -51,7 +52,9 @@ def hostile(draw: DrawFn, documents: Sequence[Any]) -> Any:
         if change == "drop":
             del parent[key]
         elif change == "double" and isinstance(parent, list):
-            parent.extend([parent[key]] * draw(st.sampled_from((1, 2, 50))))
+            times = draw(st.sampled_from((1, 2, many)))
+            parent.extend([parent[key]] * times)
+            many = many if times < many else 2
         elif change == "rename" and isinstance(parent, dict):
             parent[draw(st.text(max_size=8) | st.sampled_from(NAMES))] = parent.pop(key)
         else:
@@ -88,6 +91,21 @@ def _spelt(text: str) -> str:
 def texts(documents: Sequence[Any], write: Callable[[Any], bytes]) -> SearchStrategy[bytes]:
     """Hostile documents as files."""
     return hostile(documents).map(write)
+
+
+def json_files(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Hostile JSON from valid JSON."""
+    return texts([json.loads(sample) for sample in samples], as_json)
+
+
+def yaml_files(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Hostile YAML from valid YAML."""
+    return texts([yaml.safe_load(sample) for sample in samples], as_yaml)
+
+
+def parquet_files(samples: Sequence[bytes]) -> SearchStrategy[bytes]:
+    """Hostile Parquet from valid Parquet."""
+    return hostile_tables([pq.read_table(io.BytesIO(sample)) for sample in samples])
 
 
 _columns = st.sampled_from(
@@ -144,8 +162,9 @@ def _renamed_images(table: pa.Table, name: str) -> pa.Table:
     """Names of rows and images that point elsewhere."""
     for column in ("id", "image", "camera", "clip"):
         if column in table.column_names:
-            at = table.column_names.index(column)
-            values = [name if column != "image" else {**(v or {}), "path": name} for v in table.column(at).to_pylist()]
-            if column != "image" or all(isinstance(v.get("bytes"), bytes | None) for v in values):
+            at, values = table.column_names.index(column), [name] * table.num_rows
+            if column == "image" and pa.types.is_struct(table.column(at).type):
+                values = [{**(v or {}), "path": name} for v in table.column(at).to_pylist()]
+            if column != "image" or all(isinstance(v, dict) and isinstance(v.get("bytes"), bytes | None) for v in values):
                 table = table.set_column(at, column, pa.array(values))
     return table

@@ -21,6 +21,7 @@ SHAPES = (
     "*a", "!!python/object/apply:os.system [id]", "!!int x", "!!float x", "!!timestamp x", "!!binary x", "!!set {a, b}",
     "? [a]\n: b", "<<: 1", "---\n---", "\ufeff", "<!DOCTYPE a [<!ENTITY b 'c'>]>", "\t", "\n\n",
 )  # fmt: skip
+LARGE = 200_000  # bytes: a text of one long line, written a hundred times again and again, fills the memory
 _WORDS = re.compile(rb"-?\d[\d.eE+-]*|[A-Za-z_][\w.-]*|[\[\]{}:,<>\"']")
 
 
@@ -63,7 +64,8 @@ def reworded(data: bytes, rng: Random) -> bytes:
                 del lines[line]
                 content = b"".join(lines)
             case 1:
-                lines.insert(line, rng.choice(lines) * rng.choice((1, 1, 100)))
+                line_again, times = rng.choice(lines), rng.choice((1, 1, 100))
+                lines.insert(line, line_again * (times if times * len(line_again) < LARGE else 1))
                 content = b"".join(lines)
             case 2:
                 content = content[: word.start()] + content[word.end() :]

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 from random import Random
 
+import hypothesis
+import pyarrow as pa
 import pytest
 
+from tests.fuzz.documents import as_json, hostile, hostile_tables
 from tests.fuzz.mutation import mangled, reworded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +57,24 @@ def test_an_input_is_a_function_of_its_seed() -> None:
         made = [change(data, Random(f"session 0 {number}")) for number in range(50)]
         assert made == [change(data, Random(f"session 0 {number}")) for number in range(50)]
         assert len(set(made)) > 40 and data not in made[:5]
+
+
+def test_hostile_files_are_made_of_whatever_the_changes_before_left_and_stay_small() -> None:
+    image = pa.array([{"bytes": b"x", "path": "a.png"}, None], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    people = {"people": [{"id": k, "face": [[7, 8, 2]] * 5} for k in range(12)]}
+    makers = hostile_tables([pa.table({"id": ["a", "b"], "image": image})]) | hostile([people]).map(as_json)
+    sizes: list[int] = []
+
+    @hypothesis.seed(0)
+    @hypothesis.settings(max_examples=200, database=None, deadline=None, phases=[hypothesis.Phase.generate])
+    @hypothesis.given(makers)
+    def each(data: bytes) -> None:
+        sizes.append(len(data))
+
+    each()
+    line = as_json(people) * 4  # a document in one line
+    sizes += [len(reworded(line, Random(number))) for number in range(100)]
+    assert len(sizes) == 300 and max(sizes) < 10_000_000
 
 
 def test_no_reader_fails_hangs_or_writes_elsewhere(tmp_path: Path) -> None:

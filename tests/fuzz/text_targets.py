@@ -38,7 +38,7 @@ from pipeline.store import Ref, Store
 from pipeline.trajectories_json import write_json
 from pipeline.trc import Trajectories, write_trc
 from tests.calibration.rigs import rig_of_lens, some_rig
-from tests.fuzz.documents import as_json, as_yaml, texts
+from tests.fuzz.documents import json_files, yaml_files
 from tests.fuzz.target import Target
 from tests.fuzz.valid_texts import DECIDED, MHCLO, OBJ, SESSION, SETTINGS, WORDS
 from tests.pipeline.exports import made_export
@@ -243,37 +243,30 @@ def _sums(session: Path) -> list[bytes]:
     return [f"{hashlib.sha256(b'card').hexdigest()}  card.md\n".encode()]
 
 
-def _json_of(samples: Sequence[bytes]) -> Any:
-    return texts([json.loads(sample) for sample in samples], as_json)
-
-
-def _yaml_of(samples: Sequence[bytes]) -> Any:
-    return texts([yaml.safe_load(sample) for sample in samples], as_yaml)
-
-
 TARGETS = (
-    Target("session", "s/session.yaml", lambda _: [yaml.safe_dump(SESSION).encode()], _session, _yaml_of, 1.5, text=True),
+    Target("session", "s/session.yaml", lambda _: [yaml.safe_dump(SESSION).encode()], _session, yaml_files, 1.5, text=True),
     Target("setting", "setting.txt", lambda _: SETTINGS, _setting, share=4, text=True),
     Target("word", "word.txt", lambda _: WORDS, _word, share=4, text=True),
     Target("credentials", "c/.credentials.yaml", lambda _: [b"cam1: rtsp://a:b@host/1\n"],
-           lambda path: full_url(path.parent, "cam1", "rtsp://a:***@host/1"), _yaml_of, 1, text=True),
-    Target("rig-posemill", "rig/rig.yaml", partial(_rigs, kind="posemill"), _rig, _yaml_of, 0.7, text=True),
-    Target("rig-kalibr", "rig/camchain.yaml", partial(_rigs, kind="kalibr"), _rig, _yaml_of, 1, text=True),
+           lambda path: full_url(path.parent, "cam1", "rtsp://a:***@host/1"), yaml_files, 1, text=True),
+    Target("rig-posemill", "rig/rig.yaml", partial(_rigs, kind="posemill"), _rig, yaml_files, 0.7, text=True),
+    Target("rig-kalibr", "rig/camchain.yaml", partial(_rigs, kind="kalibr"), _rig, yaml_files, 1, text=True),
     Target("rig-opencv", "rig/opencv.yml", partial(_rigs, kind="opencv"), _rig, share=1.5, text=True),
     Target("rig-toml", "rig/rig.toml", partial(_rigs, kind="pose2sim"), _rig, share=1.5, text=True),
     Target("rig-caliscope", "rig/camera_array.toml", partial(_rigs, kind="caliscope"), _rig, share=1.5, text=True),
-    Target("openpose", "op/cam_000012_keypoints.json", _openpose, lambda p: read_detections(p.parent), _json_of, 3, text=True),
-    Target("coco-results", "results/results.json", _coco_results, read_detections, _json_of, 3, text=True),
-    Target("coco-labels", "coco/annotations.json", _coco_labels, _photos, _json_of, 2.5, text=True),
+    Target("openpose", "op/cam_000012_keypoints.json", _openpose, lambda p: read_detections(p.parent), json_files, 3,
+           text=True),
+    Target("coco-results", "results/results.json", _coco_results, read_detections, json_files, 3, text=True),
+    Target("coco-labels", "coco/annotations.json", _coco_labels, _photos, json_files, 2.5, text=True),
     Target("mhclo", "mhclo/patch.mhclo", partial(_clothes, kind="mhclo"), _wear, share=4, text=True),
     Target("obj", "obj/patch.obj", partial(_clothes, kind="obj"), _wear, share=3, text=True),
     Target("trc", "t/walk-person0.trc", partial(_trajectories, ending=".trc", write=write_trc), read_people, share=4,
            text=True),
     Target("people-json", "t/walk-person0.json", partial(_trajectories, ending=".json", write=write_json), read_people,
-           _json_of, 2, text=True),
+           json_files, 2, text=True),
     Target("journal", "raw/cam/times.csv", _journal, _recording, share=1.5, text=True),
-    Target("manifest", "stored/m/manifest.json", _manifest, _stored, _json_of, 2, text=True),
-    Target("decisions", "decided/review/decisions.json", lambda _: [json.dumps([DECIDED]).encode()], _decided, _json_of, 2,
+    Target("manifest", "stored/m/manifest.json", _manifest, _stored, json_files, 2, text=True),
+    Target("decisions", "decided/review/decisions.json", lambda _: [json.dumps([DECIDED]).encode()], _decided, json_files, 2,
            text=True),
     Target("review", "marked/review/marks.csv", _marked, _excluded, share=0.2, text=True),
     Target("sums", "release/SHA256SUMS", _sums, lambda path: check_release(path.parent), share=2, text=True),

@@ -6,17 +6,22 @@ import pytest
 import torch
 
 from models.cuda_graph import capture
-from models.hourglass import HourglassConfig, build_hourglass
+from models.hourglass import HourglassConfig, StackedHourglass, build_hourglass
 from models.losses import heatmap_loss
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 
 
-def test_a_captured_network_gives_the_outputs_gradients_and_statistics_of_the_plain_one() -> None:
+def _plain_and_captured() -> tuple[StackedHourglass, StackedHourglass]:
     torch.manual_seed(0)
     plain = build_hourglass(HourglassConfig(channels=16, depth=2)).cuda()
     captured = copy.deepcopy(plain)
     capture(captured, torch.zeros(2, 3, 64, 64, device="cuda"))
+    return plain, captured
+
+
+def test_a_captured_network_gives_the_outputs_gradients_and_statistics_of_the_plain_one() -> None:
+    plain, captured = _plain_and_captured()
     for _ in range(3):  # a replay must not remember the one before
         images, target = torch.rand(2, 3, 64, 64, device="cuda"), torch.rand(2, 17, 16, 16, device="cuda")
         for net in (plain, captured):
@@ -29,10 +34,7 @@ def test_a_captured_network_gives_the_outputs_gradients_and_statistics_of_the_pl
 
 
 def test_it_is_evaluated_as_before() -> None:
-    torch.manual_seed(0)
-    plain = build_hourglass(HourglassConfig(channels=16, depth=2)).cuda()
-    captured = copy.deepcopy(plain)
-    capture(captured, torch.zeros(2, 3, 64, 64, device="cuda"))
+    plain, captured = _plain_and_captured()
     images = torch.rand(5, 3, 32, 96, device="cuda")  # of any shape
     with torch.inference_mode():
         torch.testing.assert_close(captured.eval()(images)[-1][0], plain.eval()(images)[-1][0])

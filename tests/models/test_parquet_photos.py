@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from models import parquet_file
 from models.detector import load_detector
+from models.errors import DataError
 from models.photos import read_photos
 from models.train_detector import train
 from models.training_sets import load_sources, read_labelled
@@ -82,7 +84,7 @@ def test_what_is_no_export_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected annotations.json .* or data/\*.parquet .*, found neither"):
         read_labelled(tmp_path)
     pq.write_table(pa.table({"id": ["a"], "text": ["b"]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="other.parquet: expected an export of posemill, found no column image, x_px"):
+    with pytest.raises(ValueError, match="other.parquet: expected the columns id, image, .* found no image, x_px"):
         read_labelled(tmp_path)
     short = {"xy_px": np.zeros((1, 16, 2)), "visible": np.full((1, 16), 2)}
     rows = next(
@@ -97,3 +99,53 @@ def test_what_is_no_export_is_named(tmp_path: Path) -> None:
         shards.write({**rows, "image": {"bytes": None, "path": "a.jpg"}})
     with pytest.raises(ValueError, match="image a: expected its bytes in the file, found none"):
         read_labelled(sixteen)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "match"),
+    [
+        ("x_px", [1e300] * 17, "walk-cam1-0: expected pixels within"),
+        ("visible", ["often"] * 17, "cannot be read as Parquet of posemill"),
+        ("x_px", [0.0] * 16, "expected the 17 joints of coco17"),
+        ("ignore_xywh_px", [0.0, 0.0, -1.0, 2.0], "expected left, top, width and height in px"),
+    ],
+)
+def test_rows_that_no_picture_has_are_refused_by_name(tmp_path: Path, column: str, value: Any, match: str) -> None:
+    folder = exported(tmp_path / "set", write_folder(tmp_path / "coco"))
+    [shard, *_] = sorted((folder / "data").iterdir())
+    table = pq.read_table(shard)
+    table = table.set_column(table.column_names.index(column), column, pa.array([[value]] * len(table)))
+    pq.write_table(table, shard)
+    with pytest.raises(DataError, match=match) as refused:
+        read_labelled(folder)
+    assert str(shard) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "match"),
+    [
+        ("image", "a picture", "cannot be read as Parquet of posemill"),
+        ("image", {"bytes": "a picture", "path": "a.png"}, "expected its bytes in the file, found none"),
+        ("prompt", 5, "expected its id and prompt as text"),
+        ("id", [1], "cannot be read as Parquet of posemill"),
+        ("x_px", 5.0, "cannot be read as Parquet of posemill"),
+    ],
+)
+def test_columns_of_another_kind_are_refused_by_name(tmp_path: Path, column: str, value: Any, match: str) -> None:
+    folder = exported(tmp_path / "set", write_folder(tmp_path / "coco"))
+    [shard, *_] = sorted((folder / "data").iterdir())
+    table = pq.read_table(shard)
+    pq.write_table(table.set_column(table.column_names.index(column), column, pa.array([value] * len(table))), shard)
+    with pytest.raises(DataError, match=match):
+        read_labelled(folder, exclude=["other"])
+
+
+def test_a_shard_that_is_cut_off_or_unfolds_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = exported(tmp_path / "set", write_folder(tmp_path / "coco"))
+    [shard, *_] = sorted((folder / "data").iterdir())
+    monkeypatch.setattr(parquet_file, "MOST_VALUES", 5)
+    with pytest.raises(DataError, match=r"row group 0 claims \d+ values"):
+        read_labelled(folder)
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(DataError, match=f"{shard.name}: cannot be read as Parquet of posemill"):
+        read_labelled(folder)

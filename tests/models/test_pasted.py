@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from models.detector_data import PoseSamples, View, ViewConfig
+from models.errors import DataError
 from models.pasted import Layer, covered, lay_over, paste_people, read_cutouts
 from models.photos import Source, read_photos
 from models.skeleton import COCO17
@@ -95,8 +96,13 @@ def test_a_share_of_the_samples_has_pasted_people_and_the_others_are_as_before(t
 
 
 def test_pictures_that_are_no_cutouts_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="0.png: expected a cut-out person as 8-bit RGBA, found uint8 .*3"):
+    with pytest.raises(ValueError, match="0.png: not a cut-out person: expected 8-bit RGBA, found uint8 .*3"):
         read_cutouts(write_folder(tmp_path / "set"))
+    broken = write_cutouts(tmp_path / "broken", 1)
+    [picture] = (broken / "images").iterdir()
+    picture.write_bytes(picture.read_bytes()[:60])
+    with pytest.raises(DataError, match=f"{picture.name}: not a cut-out person: not a readable image"):
+        read_cutouts(broken)
     with pytest.raises(ValueError, match="found no annotations.json"):
         read_cutouts(tmp_path)
     folder = write_cutouts(tmp_path / "cut", 1)

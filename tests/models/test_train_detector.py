@@ -12,13 +12,14 @@ import torch
 
 from models.detector import load_detector
 from models.detector_data import ViewConfig
+from models.errors import DataError
 from models.hourglass import HourglassConfig
 from models.photos import Source
 from models.train_config import TrainConfig, learning_rate, make_accelerator, tag_weight
 from models.train_detector import train
 from models.training_sets import mean_pose
 from models.weights import load_tensors
-from tests.models.scenes import write_folder
+from tests.models.scenes import document, write_document, write_folder
 from tests.models.test_pasted import write_cutouts
 
 TINY = TrainConfig(
@@ -196,3 +197,19 @@ def test_the_mean_pose_is_in_shares_of_the_box(tmp_path: Path) -> None:
 def test_one_process_can_train_in_one_precision_after_the_other() -> None:
     precisions = [make_accelerator(precision, "cpu").mixed_precision for precision in ("fp32", "bf16", "fp32")]
     assert precisions == ["no", "bf16", "no"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_photo_is_told_in_one_line_whoever_reads_it(tmp_path: Path, workers: int) -> None:
+    data = write_folder(tmp_path / "set", 1)
+    (data / "images" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"^0\.png: not a readable image[^\n]*$"):
+        train(config_for(tmp_path / "run", data, workers=workers), quiet)
+
+
+def test_a_set_to_watch_that_shows_nobody_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    data, empty = write_folder(tmp_path / "set"), write_folder(tmp_path / "empty")
+    write_document(empty, {**document(empty), "annotations": []})
+    config = replace(config_for(tmp_path / "run", data), validation=(Source(str(empty)),))
+    with pytest.raises(DataError, match="--validation empty: expected photos with labelled people, found none"):
+        train(config, lambda line: pytest.fail(line))

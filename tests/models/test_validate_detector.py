@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from models.photos import read_photos
 from models.skeleton import COCO17
 from models.validate_detector import crop_joints, crop_pck, draw_sheet, labelled_crops
-from tests.models.scenes import write_folder
+from tests.models.scenes import document, write_document, write_folder
 
 
 class BrightestPixel(nn.Module):
@@ -28,6 +28,15 @@ def test_crops_show_the_person_where_the_labels_say(tmp_path: Path) -> None:
     large = read_photos(write_folder(tmp_path / "large", 1, (900, 1350)))[0]  # shrunk by more than half
     np.testing.assert_allclose(labelled_crops(large, 128)[0][1], joints, atol=6)  # the box has 4 px of margin in both
     assert 0.7 * 128 < np.ptp(joints[:, :2], axis=0).max() < 0.9 * 128
+
+
+def test_a_box_that_dwarfs_its_picture_still_gives_a_crop(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", 1)
+    content = document(folder)
+    content["annotations"][0]["bbox"] = [0, 0, 1e6, 1e6]
+    write_document(folder, content)
+    [(image, joints)] = labelled_crops(read_photos(folder)[0], 64)
+    assert image.shape == (64, 64, 3) and np.isfinite(joints).all()
 
 
 def test_the_highest_value_is_found_in_crop_pixels() -> None:

@@ -1,4 +1,6 @@
+import cv2
 import numpy as np
+import pytest
 
 from models.skeleton import COCO17
 from pipeline.conditions import COLOURS18, LIMBS18, OPENPOSE18, Crop, pose_map, square_around
@@ -84,3 +86,13 @@ def test_the_square_holds_all_joints_with_its_margin() -> None:
 
 def test_without_joints_there_is_no_square() -> None:
     assert square_around(np.full((1, 17, 2), np.nan), 64) is None
+
+
+def test_the_blur_before_shrinking_is_never_wider_than_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    sigmas: list[float] = []
+    blur = cv2.GaussianBlur
+    monkeypatch.setattr(cv2, "GaussianBlur", lambda image, size, sigma: (sigmas.append(sigma), blur(image, size, sigma))[1])
+    image = np.full((48, 64, 3), 90, np.uint8)
+    for side_px in (256.0, 1e7):
+        assert (Crop(0.0, 0.0, side_px, 64).cut(image) == 90).all()
+    assert sigmas == [0.4 * 4, 64]

@@ -186,7 +186,7 @@ def test_an_exported_dataset_is_judged_like_the_photos_it_was_made_of(tmp_path: 
     coco = write_folder(tmp_path / "set")
     report = evaluate_detector(Perfect(coco), exported(tmp_path / "export", coco))
     assert report.pck == 1 and report.oks["AP"] == pytest.approx(1) and report.false_people_per_photo == 0
-    with pytest.raises(InputError, match="expected an export of posemill"):
+    with pytest.raises(InputError, match="other.parquet: expected the columns id, image"):
         pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
         evaluate_detector(Blind(), tmp_path)
 

@@ -1,20 +1,35 @@
 """A session that somebody sent: its names, settings and links must not say where on this machine is written."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.config import DetectConfig, ExportConfig, load_config
+from calibration.formats import save_rig
+from pipeline import augment as augment_stage
+from pipeline import detect as detect_stage
+from pipeline import export as export_stage
+from pipeline.config import AugmentConfig, DetectConfig, ExportConfig, load_config
 from pipeline.credentials import full_url
 from pipeline.decisions import decisions
+from pipeline.demo import compare_people
 from pipeline.errors import InputError
 from pipeline.failures import failure_of
+from pipeline.generated_sheet import generated_sheet
+from pipeline.ingest import read_frame_sets
 from pipeline.lineage import manifest_of
+from pipeline.pose_rows import skeletons3d_rows
+from pipeline.report import contact_sheet
 from pipeline.session import load_session
 from pipeline.status import why_stale
 from pipeline.store import Ref, Store
+from pipeline.tables import AUDIT, FRAMES, POSES2D, SKELETONS3D, write_rows
+from pipeline.types import Artefact
+from tests.calibration.rigs import some_rig
 
 CLIP = {"name": "walk", "sources": {}}
 
@@ -143,3 +158,53 @@ def test_a_session_that_is_wrong_all_over_gives_a_message_that_can_be_read(tmp_p
     with pytest.raises(InputError, match="and 290 more") as caught:
         load_session(_session(tmp_path, live={f"{n}" + "x" * 1000: 1 for n in range(300)}))
     assert len(str(caught.value)) < 6000
+
+
+DAMAGE = {
+    "no Parquet": b"PAR1 and nothing else",
+    "other columns": pa.table({"other": [1]}),
+    "other kinds": pa.table({name: [["x"]] for schema in (FRAMES, POSES2D, SKELETONS3D, AUDIT) for name in schema.names}),
+}
+
+
+def _damaged(path: Path, damage: bytes | pa.Table) -> Path:
+    path.write_bytes(damage) if isinstance(damage, bytes) else pq.write_table(damage, path)
+    return path
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_table_is_named_by_every_stage_that_reads_it(tmp_path: Path, damage: str) -> None:
+    store = Store(_session(tmp_path, clips=[CLIP | {"sources": {"cam1": {"path": "raw/cam1.mp4"}}}]))
+    path = _damaged(tmp_path / "table.parquet", DAMAGE[damage])
+    good = tmp_path / "good.parquet"
+    write_rows(good, skeletons3d_rows([]), SKELETONS3D)
+    ingest, detect, augment = (Artefact(kind, path, "0" * 64, 1) for kind in ("ingest", "detect", "augment"))
+    skeletons, audit, whole = (
+        Artefact(kind, file, "0" * 64, 1) for kind, file in (("reconstruct", path), ("audit", path), ("reconstruct", good))
+    )
+    enabled = AugmentConfig(enabled=True)
+    readers: list[Callable[[], object]] = [
+        lambda: augment_stage._requests(store, Ref((skeletons, audit), "walk"), enabled),
+        lambda: augment_stage._requests(store, Ref((whole, audit), "walk"), enabled),
+        lambda: list(read_frame_sets(store, ingest, "walk", ["cam1"], [0])),
+        lambda: contact_sheet(store, ingest, detect, "walk", "cam1"),
+        lambda: detect_stage._instants_with_image(Ref((ingest,), "walk"), "cam1"),
+        lambda: list(export_stage._accepted(Ref((skeletons, audit), "walk"))),
+        lambda: list(export_stage._generated_rows(Ref((augment,), "walk"), accepted=True)),
+        lambda: generated_sheet(store, Ref((ingest,), "walk"), augment),
+    ]
+    for read in readers:
+        with pytest.raises(InputError, match=r"table\.parquet: "):
+            read()
+
+
+@pytest.mark.parametrize("stage", ["reconstruct", "audit", "truth"])
+def test_a_comparison_with_the_truth_names_the_table_that_is_damaged(tmp_path: Path, stage: str) -> None:
+    save_rig(some_rig(), tmp_path / "rig.yaml")
+    write_rows(tmp_path / "reconstruct", [], SKELETONS3D)
+    write_rows(tmp_path / "audit", [], AUDIT)
+    kinds = {"calibrate": ".", "reconstruct": "reconstruct", "audit": "audit"}
+    made = [(Ref(), Artefact(kind, tmp_path / name, "0" * 64, 1)) for kind, name in kinds.items()]
+    named = _damaged(tmp_path / ("joints.parquet" if stage == "truth" else stage), DAMAGE["other columns"])
+    with pytest.raises(InputError, match=f"{named}: "):
+        compare_people(tmp_path, made)

@@ -98,6 +98,13 @@ def test_a_view_beyond_the_picture_keeps_its_points_on_their_pixels() -> None:
     assert np.hypot(columns.mean() - xy[0], rows.mean() - xy[1]) < 1 and view.shape == (TILE_PX, TILE_PX, 3)
 
 
+def test_a_box_that_dwarfs_its_picture_takes_no_more_room_than_the_picture() -> None:
+    image = np.full((40, 60, 3), 200, np.uint8)
+    for box in ([0.0, 0.0, 1e7, 1e7], [-1e7, 1e7, 5.0, 5.0]):
+        view, xy = square_view(image, np.array(box), np.array([50.0, 5.0]))
+        assert view.shape == (TILE_PX, TILE_PX, 3) and np.isfinite(xy).all()
+
+
 def test_the_sheet_goes_to_a_png_or_into_a_folder(tmp_path: Path) -> None:
     of = failure(write_folder(tmp_path / "set", 1))
     assert write_failures(tmp_path / "worst.png", [of], COCO17) == tmp_path / "worst.png"

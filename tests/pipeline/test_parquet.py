@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import parquet
+from models import parquet_file
 from pipeline.errors import InputError, StageError
 from pipeline.parquet import opened, reading
 from pipeline.pose_rows import SkeletonFile, stream_poses2d
@@ -14,7 +14,7 @@ from pipeline.tables import frames_of, instants_of, read_rows, stream_rows
 
 def test_a_few_bytes_that_unfold_to_more_than_the_limit_are_refused_before_they_do(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
-    pq.write_table(pa.table({"t_ns": np.zeros(parquet.MOST_VALUES + 1, np.int64)}), path, row_group_size=1 << 30)
+    pq.write_table(pa.table({"t_ns": np.zeros(parquet_file.MOST_VALUES + 1, np.int64)}), path, row_group_size=1 << 30)
     assert path.stat().st_size < 1_000_000
     with pytest.raises(InputError, match=r"row group 0 claims 50000001 values.*smaller row groups"), opened(path):
         pytest.fail("opened")

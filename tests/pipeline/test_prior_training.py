@@ -30,3 +30,15 @@ def test_what_cannot_be_learned_from_is_named(tmp_path: Path) -> None:
     write_rows(tmp_path / "empty.parquet", [], SKELETONS3D)
     with pytest.raises(InputError, match="expected skeletons with all joints, found none"):
         train_prior({"out": str(tmp_path)}, 1, 1, [tmp_path / "empty.parquet"])
+
+
+@pytest.mark.parametrize(
+    ("joints", "scale", "match"),
+    [(5, 1.0, "a.parquet: expected the 17 joints of coco17, found 5"), (17, 1e9, "a.parquet: expected joints within 1e.06 m")],
+)
+def test_skeletons_of_no_person_are_refused(tmp_path: Path, joints: int, scale: float, match: str) -> None:
+    ones = np.ones((1, joints))
+    skeleton = Skeletons3D(0, np.arange(1), np.full((1, joints, 3), scale), ones, ones, ones)
+    write_rows(tmp_path / "a.parquet", skeletons3d_rows([skeleton]), SKELETONS3D)
+    with pytest.raises(InputError, match=match):
+        list(whole_skeletons(tmp_path / "a.parquet"))

@@ -1,5 +1,7 @@
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -69,6 +71,31 @@ def test_datasets_without_generated_images_prove_nothing(exports: list[Path], tm
         prove(exports, [], tmp_path / "out", Trial(), lambda _: None)
     with pytest.raises(InputError, match="expected a finished dataset"):
         prove([tmp_path / "nothing"], [], tmp_path / "other", Trial(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "match"),
+    [
+        ("origin", None, "expected the columns .*, found no origin"),
+        ("id", [1], "id: expected the name of a file"),
+        ("width_px", ["wide"], "expected a picture of up to"),
+        ("seed", ["three"], "cannot be read as Parquet of posemill"),
+    ],
+)
+def test_a_dataset_of_another_make_is_refused_by_name(
+    exports: list[Path], tmp_path: Path, column: str, values: Any, match: str
+) -> None:
+    for file in (exports[1] / "data").iterdir():
+        table = pq.read_table(file)
+        at, changed = table.column_names.index(column), pa.array((values or [0]) * len(table))
+        pq.write_table(table.set_column(at, column, changed) if values else table.remove_column(at), file)
+    with pytest.raises(InputError, match=f"two/export/dataset/data/.*{match}"):
+        prove(exports, [], tmp_path / "out", Trial(seeds=1), lambda _: None)
+
+
+def test_a_trial_that_cannot_be_trained_is_a_wrong_request(exports: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="size: expected a multiple of 64 px, .* got 100"):
+        prove(exports, [tmp_path], tmp_path / "out", Trial(seeds=1, size_px=100), lambda _: None)
 
 
 def test_a_tiny_trial_is_trained_and_judged_for_real(exports: list[Path], tmp_path: Path) -> None:

@@ -1,8 +1,20 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.samples import decode_image, derive_seed, encode_jpeg, encode_png, keep_accepted, project_labels, sample_id
+from pipeline.samples import (
+    accepted_people,
+    decode_image,
+    derive_seed,
+    encode_jpeg,
+    encode_png,
+    keep_accepted,
+    project_labels,
+    sample_id,
+)
+from pipeline.tables import AUDIT, write_rows
 from pipeline.types import Skeletons3D
 from pipeline.walkers import STANDING_M, ring
 
@@ -29,9 +41,10 @@ def test_seeds_depend_on_every_part_and_on_where_parts_end() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_only_accepted_people_are_kept_and_empty_instants_go() -> None:
+def test_only_accepted_people_are_kept_and_empty_instants_go(tmp_path: Path) -> None:
     rows = [{"t_ns": t, "person": p, "accepted": (t, p) in {(0, 1), (2, 0)}} for t in (0, 1, 2) for p in (0, 1)]
-    kept = keep_accepted([instant(0), instant(1), instant(2)], rows)
+    write_rows(tmp_path / "audit.parquet", rows, AUDIT)
+    kept = keep_accepted([instant(0), instant(1), instant(2)], accepted_people(tmp_path / "audit.parquet"))
     assert [(s.t_ns, s.person.tolist()) for s in kept] == [(0, [1]), (2, [0])]
 
 

@@ -83,5 +83,8 @@ def test_too_few_skeletons_other_joints_and_other_files_are_refused(tmp_path: Pa
     pq.write_table(pa.table({f"{axis}_m": [[0.0] * 5] for axis in "xyz"}), tmp_path / "five.parquet")
     with pytest.raises(InputError, match="expected 17 joints of .*, found 5, 5, 5"):
         doubtful_skeletons(tmp_path / "five.parquet")
+    pq.write_table(pa.table({f"{axis}_m": [[0.0] * 17] for axis in "xyz"} | {"clip": [[1]]}), tmp_path / "clip.parquet")
+    with pytest.raises(InputError, match=r"clip\.parquet: expected a clip's name and whole nanoseconds, found \[1\] and 0"):
+        doubtful_skeletons(tmp_path / "clip.parquet")
     with pytest.raises(InputError, match="expected a pose prior"):
         doubtful_skeletons(skeleton_file(tmp_path / "walk.parquet", wrong()), "studio")

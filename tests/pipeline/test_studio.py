@@ -201,15 +201,21 @@ def test_a_folder_in_use_odd_sizes_and_an_empty_wardrobe_are_refused_and_leave_n
     assert sorted(path.name for path in tmp_path.iterdir()) == ["used"]
 
 
+def _written_twice(folder, write):
+    """The annotations of three pictures, which a second writing gives again byte by byte."""
+    try:
+        first, second = (write(folder / name, 3, seed=4) for name in "ab")
+    except StageError as error:
+        pytest.skip(str(error))
+    assert _contents(first.parent) == _contents(second.parent)
+    return first
+
+
 def test_training_images_carry_coco_labels_inside_their_picture_and_repeat(tmp_path):
     pytest.importorskip("anny")
     from pipeline.studio_coco import write_training_images
 
-    try:
-        first, second = (write_training_images(tmp_path / name, 3, seed=4) for name in "ab")
-    except StageError as error:
-        pytest.skip(str(error))
-    assert _contents(first.parent) == _contents(second.parent)
+    first = _written_twice(tmp_path, write_training_images)
     content = json.loads(first.read_text())
     assert len(content["images"]) == 3
     assert cv2.imread(str(first.parent / "images" / content["images"][0]["file_name"])).shape == (256, 256, 3)
@@ -232,11 +238,7 @@ def test_cutouts_are_whole_people_on_nothing_and_repeat(tmp_path):
     from models.pasted import read_cutouts
     from pipeline.studio_coco import write_cutouts
 
-    try:
-        first, second = (write_cutouts(tmp_path / name, 3, seed=4) for name in "ab")
-    except StageError as error:
-        pytest.skip(str(error))
-    assert _contents(first.parent) == _contents(second.parent)
+    first = _written_twice(tmp_path, write_cutouts)
     for photo in read_cutouts(first.parent):
         rgba = cv2.imread(str(first.parent / "images" / photo.file_name), cv2.IMREAD_UNCHANGED)
         assert rgba.shape == (256, 256, 4)
