@@ -29,6 +29,7 @@ _NECK_DOWN = (
     "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
 )  # fmt: skip
 _HIPS_FIRST_RIGHT = ("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle")
+NUMBER = re.compile(r"(?<!\d)\d{1,18}(?!\d)")  # of a frame; more digits are none that 64 bits hold
 _FACE = ("right_eye", "left_eye", "right_ear", "left_ear")
 # Joint orders of OpenPose's body models (OpenPose, doc/02_output.md; BODY_25B: openpose_train, experimental_models).
 # BODY_25B begins with COCO-17's own order; `head` is the top of the head.
@@ -194,20 +195,22 @@ def _triplets(numbers: Sequence[float], where: str) -> Array:
 
 
 def _frame_index(path: Path) -> int:
-    numbers = re.findall(r"\d+", path.stem)
+    numbers = NUMBER.findall(path.stem)
     if not numbers:
         raise InputError(f"{path}: expected a frame number in the file's name (for example clip_000012_keypoints.json)")
     return int(numbers[-1])
 
 
 def _image_index(image_id: Any, where: str) -> int:
-    numbers = re.findall(r"\d+", Path(str(image_id)).stem)
+    numbers = NUMBER.findall(Path(str(image_id)).stem)
     if not numbers:
-        raise InputError(f"{where}: image_id: expected a frame number, found {image_id!r}")
+        raise InputError(f"{where}: image_id: expected a frame number, found {image_id!r:.100}")
     return int(numbers[-1])
 
 
 def _kind(content: Any) -> str:
     if isinstance(content, dict):
-        return "an object with the keys " + ", ".join(map(str, list(content)[:6])) if content else "an empty object"
+        return (
+            "an object with the keys " + ", ".join(str(key)[:60] for key in list(content)[:6]) if content else "an empty object"
+        )
     return f"an empty {type(content).__name__}" if content in ([], "") else f"a {type(content).__name__}"

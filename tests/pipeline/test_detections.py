@@ -133,6 +133,8 @@ def test_coco_results_are_grouped_by_frame(tmp_path: Path) -> None:
         ([{"image_id": 1}], "entry 0: expected the keys image_id and keypoints"),
         ([{"image_id": 1, "keypoints": [0] * 42}], r"entry 0: expected 17 keypoints \(51 numbers\), found 14"),
         ([{"image_id": "first", "keypoints": [0] * 51}], "entry 0: image_id"),
+        ([{"image_id": "x" * 100_000, "keypoints": [0] * 51}], r"found 'x{99}$"),
+        ([{"image_id": "1" * 5000, "keypoints": [0] * 51}], "entry 0: image_id"),
     ],
 )
 def test_broken_coco_results_are_refused_by_entry(tmp_path: Path, content: object, says: str) -> None:
