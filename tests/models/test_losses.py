@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.losses import associative_embedding_loss, heatmap_loss
+from models.losses import associative_embedding_loss, detector_loss, heatmap_loss
 
 
 def plain_loss(tags: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,3 +100,22 @@ def test_masked_pixels_do_not_count_and_have_no_gradient() -> None:
     assert float(loss.detach()) == pytest.approx(1 / 32)
     assert pred.grad is not None and float(pred.grad[0, 1].abs().max()) == 0
     assert float(heatmap_loss(pred, target).detach()) == pytest.approx(10 / 32)
+
+
+def test_the_detectors_loss_sums_the_stacks_and_weighs_foreground_and_tags() -> None:
+    batch = {
+        "target": torch.tensor([[[[1.0, 0.0]], [[0.0, 0.0]]]]),  # (B=1, J=2, H=1, W=2)
+        "weight": torch.tensor([[[[1.0, 0.5]], [[0.0, 1.0]]]]),
+        "joints": torch.tensor([[[[0.0, 0, 1], [0, 0, 1]], [[1, 0, 1], [1, 0, 1]]]]),
+    }
+    tags = torch.tensor([[[[0.0, 2.0]], [[1.0, 2.0]]]])  # means 0.5 and 2; the first person's joints lie 0.5 off
+    off = torch.tensor([[[[0.0, 2.0]], [[5.0, 1.0]]]], requires_grad=True)
+    total, parts = detector_loss([(off, tags), (batch["target"], torch.zeros_like(tags))], batch, 3.0, 0.1)
+    heat = (1 * (1 + 3) * 1 + 0.5 * 2**2 + 0 * 5**2 + 1 * 1**2) / 4
+    pull, push = 0.5**2 / 2, 2 * np.exp(-(1.5**2)) / 4
+    assert float(total.detach()) == pytest.approx(heat + 0.1 * (pull + push) + 0 + 0.1 * (0 + 2 / 4))
+    assert total.requires_grad
+    assert {name: float(part) for name, part in parts.items()} == pytest.approx({"heatmap": 0, "pull": 0, "push": 0.5})
+    _, parts = detector_loss([(off, tags.requires_grad_())], batch, 3.0, 0.1)
+    assert not any(part.requires_grad for part in parts.values())
+    assert {name: float(part) for name, part in parts.items()} == pytest.approx({"heatmap": heat, "pull": pull, "push": push})
