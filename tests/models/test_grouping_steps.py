@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from models.grouping import LOT, NEARNESS, GroupConfig, People, assemble, group, pair_gains
@@ -32,6 +33,10 @@ def test_a_pair_gains_its_value_times_a_closeness_that_falls_to_nothing() -> Non
     assert 0 <= gains[0, 4] < 1e-3 and (gains[:, 5:] == 0).all()
     np.testing.assert_allclose(gains[1], 0.3 * gains[0], rtol=2 * LOT)
     assert (np.diff(gains[:, :6]) < 0).all()
+
+
+def test_halfway_between_the_tolerance_and_the_tag_distance_half_is_gained() -> None:
+    np.testing.assert_allclose(pair_gains(np.array([[0.75]]), np.ones(1), GroupConfig()), [[0.5]], atol=NEARNESS)
 
 
 def test_lots_decide_between_equal_pairs_and_nothing_else() -> None:
@@ -122,6 +127,22 @@ def test_the_order_in_which_joints_are_taken_is_the_configs_or_their_own() -> No
         assert sorted(assemble(peaks, tags, GroupConfig(order=order)).pixel.tolist()) == sorted(pixels)
 
 
+def test_seventeen_joints_are_taken_trunk_first() -> None:
+    # The shoulder begins; the hip's tag is near enough, and the elbow's only to the mean of both.
+    tags, peaks = np.zeros((17, 8, 10, 1)), [(np.empty(0, np.int64), np.empty(0))] * 17
+    for joint, tag in ((5, 0.0), (11, 0.9), (7, 1.4)):
+        tags[joint], peaks[joint] = tag, (np.array([joint]), np.array([0.5]))
+    pixel = assemble(peaks, tags, GroupConfig()).pixel
+    assert pixel[:, [5, 11, 7]].tolist() == [[5, 11, 7]]
+
+
+def test_a_tag_at_the_very_limit_is_somebody_elses() -> None:
+    at_tag = maps((0, 11, 0.9, 0.0), (1, 33, 0.8, 1.0))  # as far as `tag`: not matched
+    at_tolerance = maps((0, 11, 0.9, 0.0), (1, 33, 0.8, 0.0), (1, 66, 0.7, 0.5))  # as far as `tolerance`: no duplicate
+    for heatmaps, tags in (at_tag, at_tolerance):
+        assert len(group(heatmaps, tags, GroupConfig(fill=0))[0]) == 2
+
+
 def test_too_few_candidates_make_nobody() -> None:
     heatmaps, tags = maps((0, 11, 0.9, 0.0), (1, 33, 0.8, 0.0), (0, 66, 0.7, 5.0))
     assert [len(group(heatmaps, tags, GroupConfig(min_joints=n, fill=0))[0]) for n in (1, 2, 3)] == [2, 1, 0]
@@ -169,3 +190,30 @@ def test_whole_numbers_and_maps_that_are_no_numbers_are_read() -> None:
     heatmaps, tags = maps((0, 11, 1, 0), (1, 33, 1, 0))
     xy, _, _ = group(heatmaps.astype(int), tags.astype(int))
     np.testing.assert_array_equal(xy, [[[1, 1], [3, 3]]])
+
+
+def test_the_cap_counts_what_was_found_and_not_what_was_filled() -> None:
+    # The second person's filled joint would put it first.
+    heatmaps, tags = maps((0, 11, 0.5, 0.0), (0, 66, 0.45, 5.0), (1, 68, 0.09, 5.0))
+    _, score, _ = group(heatmaps, tags, GroupConfig(max_people=1))
+    np.testing.assert_allclose(score[0, 0], 0.5)
+
+
+def test_a_joint_found_in_the_first_pixel_is_not_read_again() -> None:
+    heatmaps, tags = maps((0, 11, 0.9, 0.0), (1, 0, 0.5, 0.9), (1, 1, 0.3, 0.0))
+    tags[0, 1, 1] = 0.0
+    # Found with a far tag: its neighbour, no peak, would win if the joint were missing.
+    np.testing.assert_allclose(group(heatmaps, tags)[1], [[0.9, 0.5]])
+
+
+def test_tags_with_an_axis_too_many_are_refused() -> None:
+    for heatmaps, tags in ((np.zeros((3, 8, 8)), np.zeros((3, 8, 8, 1, 1))), (np.zeros((8, 8)), np.zeros((8, 8)))):
+        with pytest.raises(ValueError, match="^group: expected heatmaps"):
+            group(heatmaps, tags)
+
+
+def test_values_that_are_no_numbers_count_as_nothing_beside_a_peak() -> None:
+    heatmaps, tags = maps((0, 44, 0.9, 0.0), (0, 34, np.nan, 0.0), (0, 54, 0.3, 0.0), joints=1)
+    expected = group(np.nan_to_num(heatmaps), tags)
+    np.testing.assert_array_equal(group(heatmaps, tags)[0], expected[0])
+    assert expected[0][0, 0, 1] > 4.1

@@ -29,6 +29,13 @@ def test_a_peak_is_no_lower_than_its_eight_neighbours_and_above_the_threshold() 
     assert find_peaks(first[None], 0.4)[0][0].tolist() == [0]
 
 
+@pytest.mark.parametrize("higher", [(0, 2), (4, 2), (2, 0), (2, 4), (0, 0), (4, 4)])
+def test_a_higher_value_two_pixels_away_takes_nothing_from_a_peak(higher: tuple[int, int]) -> None:
+    heatmap = np.zeros((1, 5, 5), np.float32)
+    heatmap[0, 2, 2], heatmap[0][higher] = 0.5, 0.9
+    assert sorted(find_peaks(heatmap, 0.1)[0][1].tolist()) == pytest.approx([0.5, 0.9])
+
+
 def test_tags_are_read_at_the_row_and_column_of_their_own_joint() -> None:
     tags = np.arange(2 * 3 * 5 * 2, dtype=np.float32).reshape(2, 3, 5, 2)
     one, two = tags_at(tags, [np.array([7, 0, 14]), np.array([4])])
