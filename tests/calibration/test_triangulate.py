@@ -198,3 +198,24 @@ def test_whole_numbers_do_for_pixels_and_weights() -> None:
     expected = triangulate(rig, xy_px, np.full((4, 20), 2.0)).xyz_m
     np.testing.assert_array_equal(triangulate(rig, xy_px.astype(int).tolist(), np.full((4, 20), 2).tolist()).xyz_m, expected)
     assert (triangulate(rig, xy_px.astype(np.float32), np.ones((4, 20), np.float32)).xyz_m.dtype) == np.float64
+
+
+def test_a_view_that_is_not_used_is_not_in_the_mean_error() -> None:
+    rig, xyz_m = ring(4), body_points(50)
+    xy_px = seen_by(rig, xyz_m, NOISE_PX)
+    xy_px[2, :, 0] = np.nan
+    three = triangulate(rig.subset(["cam0", "cam1", "cam3"]), xy_px[[0, 1, 3]])
+    np.testing.assert_allclose(triangulate(rig, xy_px).error_px, three.error_px, atol=1e-9)
+
+
+def test_points_a_hand_before_the_camera_come_back_through_every_lens() -> None:
+    for lens, dist in (("fisheye", [0.05, -0.01, 0.003, -0.001]), ("rational", [-0.1, 0.02, 1e-3, 1e-3, 0.0, 0.01, 0.0, 0.0])):
+        K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+        cameras = (
+            Camera(name, (640, 480), K, np.array(dist), lens, Rigid(np.eye(3), np.array([x, 0.0, 0.0])))
+            for name, x in (("left", 0.05), ("right", -0.05))
+        )
+        rig, xyz_m = Rig(tuple(cameras)), np.array([[0.02, 0.03, 0.3], [-0.05, 0.1, 0.8]])
+        points = triangulate(rig, seen_by(rig, xyz_m))
+        np.testing.assert_allclose(points.xyz_m, xyz_m, atol=1e-7)
+        np.testing.assert_allclose(points.error_px, 0.0, atol=1e-5)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 
 from calibration.rig import Rig
+from calibration.triangulate import _Block as Block
+from calibration.triangulate import _cost as cost
 from calibration.triangulate import _pairs as pairs
 from calibration.triangulate import triangulate, triangulate_robust
 from tests.calibration.test_triangulate import FOCAL_PX, NOISE_PX, body_points, distance_m, ring, seen_by
@@ -114,3 +118,25 @@ def test_a_view_left_out_costs_its_weight_times_the_squared_threshold() -> None:
     for weight, truth in (([0.5, 0.5, 0.5, 0.7, 0.7], one), ([0.5, 0.5, 0.5, 0.8, 0.8], other)):
         points = triangulate_robust(rig, xy_px, np.repeat(np.array(weight)[:, None], 40, 1))
         assert distance_m(points.xyz_m, truth).max() < 0.01
+
+
+def test_the_points_beside_a_point_do_not_change_it() -> None:
+    rig, rng = ring(5), np.random.default_rng(6)
+    xy_px = seen_by(rig, body_points(40), NOISE_PX)
+    unseen, wrong = np.argsort(rng.random((5, 40)), axis=0)[:2]
+    xy_px[wrong, np.arange(40), 1] += 90.0
+    xy_px[unseen, np.arange(40)] = np.nan
+    xy_px[0, :10] = np.nan
+    together = triangulate_robust(rig, xy_px)
+    for n in range(40):
+        alone = triangulate_robust(rig, xy_px[:, n : n + 1])
+        np.testing.assert_allclose(alone.xyz_m[0], together.xyz_m[n], atol=1e-9)
+        assert alone.n_views[0] == together.n_views[n] >= 2
+
+
+def test_a_proposal_costs_the_squares_of_its_errors_cut_off_at_the_threshold() -> None:
+    error_px = np.array([[3.0, 30.0, np.inf], [4.0, np.nan, 0.0], [np.nan, 2.0, 1.0]])
+    weight = np.array([[1.0, 0.5, 1.0], [0.5, 0.0, 2.0], [0.0, 3.0, 1.0]])
+    block = cast(Block, SimpleNamespace(weight=weight, error_px=lambda _: error_px))
+    found = cost(block, np.zeros((3, 3)), 20.0)
+    np.testing.assert_allclose(found, [9 + 0.5 * 16, 0.5 * 400 + 3 * 4, 400 + 1])
