@@ -140,3 +140,23 @@ def test_a_proposal_costs_the_squares_of_its_errors_cut_off_at_the_threshold() -
     block = cast(Block, SimpleNamespace(weight=weight, error_px=lambda _: error_px))
     found = cost(block, np.zeros((3, 3)), 20.0)
     np.testing.assert_allclose(found, [9 + 0.5 * 16, 0.5 * 400 + 3 * 4, 400 + 1])
+
+
+def best_pair_views(rig: Rig, xy_px: np.ndarray, threshold_px: float) -> np.ndarray:
+    """(N,) how many views agree with the best proposal of a pair, before anything is fitted to them."""
+    cost, agreeing = [], []
+    for views in combinations(range(len(rig)), 2):
+        names = [rig.names[view] for view in views]
+        xyz_m = triangulate(rig.subset(names), xy_px[list(views)]).xyz_m
+        error_px = np.linalg.norm(seen_by(rig, xyz_m) - xy_px, axis=-1)
+        cost.append((np.minimum(error_px, threshold_px) ** 2).sum(0))
+        agreeing.append((error_px <= threshold_px).sum(0))
+    return np.take_along_axis(np.array(agreeing), np.argmin(cost, axis=0)[None], 0)[0]
+
+
+def test_a_fit_to_the_views_that_agree_wins_views_back_and_loses_none() -> None:
+    rig, xyz_m = ring(8), body_points(400)
+    xy_px = seen_by(rig, xyz_m, NOISE_PX)
+    xy_px[3, :, 1] += 60.0
+    gained = triangulate_robust(rig, xy_px, threshold_px=2.0).n_views - best_pair_views(rig, xy_px, 2.0)
+    assert gained.min() == 0 and (gained > 0).sum() >= 10
