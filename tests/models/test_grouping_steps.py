@@ -193,17 +193,17 @@ def test_whole_numbers_and_maps_that_are_no_numbers_are_read() -> None:
 
 
 def test_the_cap_counts_what_was_found_and_not_what_was_filled() -> None:
-    # The second person's filled joint would put it first.
-    heatmaps, tags = maps((0, 11, 0.5, 0.0), (0, 66, 0.45, 5.0), (1, 68, 0.09, 5.0))
+    # The second person's filled joint, 0.09 beside 0.03 of the first, would put it first.
+    heatmaps, tags = maps((0, 11, 0.5, 0.0), (1, 13, 0.03, 0.0), (0, 66, 0.45, 5.0), (1, 68, 0.09, 5.0))
+    assert group(heatmaps, tags)[1][0, 0] == np.float32(0.45)
     _, score, _ = group(heatmaps, tags, GroupConfig(max_people=1))
     np.testing.assert_allclose(score[0, 0], 0.5)
 
 
 def test_a_joint_found_in_the_first_pixel_is_not_read_again() -> None:
-    heatmaps, tags = maps((0, 11, 0.9, 0.0), (1, 0, 0.5, 0.9), (1, 1, 0.3, 0.0))
-    tags[0, 1, 1] = 0.0
-    # Found with a far tag: its neighbour, no peak, would win if the joint were missing.
-    np.testing.assert_allclose(group(heatmaps, tags)[1], [[0.9, 0.5]])
+    # Found, with a tag far from the mean of the three: its neighbour, no peak, would win if the joint were missing.
+    heatmaps, tags = maps((0, 11, 0.9, 0.0), (1, 33, 0.9, 0.0), (2, 0, 0.42, 0.99), (2, 1, 0.4, 0.0), joints=3)
+    np.testing.assert_allclose(group(heatmaps, tags)[1], [[0.9, 0.9, 0.42]])
 
 
 def test_tags_with_an_axis_too_many_are_refused() -> None:
