@@ -7,6 +7,9 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,3 +125,30 @@ def test_a_run_on_workers_asks_for_them_and_tells_its_steps(monkeypatch: pytest.
     assert asked == [(session, 320, "dask", 2, "detect")]
     [step] = json.loads(result.stdout)["steps"]
     assert (step["stage"], step["part"], step["rows"]) == ("detect", "cam1", 7)
+
+
+@pytest.mark.parametrize("board", [False, True])
+def test_cameras_are_shown_while_they_are_recorded_and_people_are_looked_for_without_a_board(
+    board: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    happened: list[str] = []
+    view = SimpleNamespace(tap="tap")
+    finder = SimpleNamespace(start=lambda: happened.append("looks"), stop=lambda: happened.append("looked"))
+
+    @contextmanager
+    def serving_view(shown: Any, state: Any) -> Iterator[str]:
+        assert shown is view
+        happened.append("serves")
+        yield "http://127.0.0.1:1/"
+        happened.append("served")
+
+    monkeypatch.setattr("pipeline.live_view.view_of", lambda session, asked: view if asked is board else None)
+    monkeypatch.setattr("pipeline.live_people.PeopleFinder", lambda of: finder)
+    monkeypatch.setattr("flows.live_page.serving_view", serving_view)
+    with cli_record._showing(Path("s"), board) as shown:
+        assert shown.tap == "tap"
+        told: list[Now] = []
+        cli_record._both(told.append, shown.watch)(now(1.0))
+        assert told == [now(1.0)]
+    assert happened == (["serves", "served"] if board else ["serves", "looks", "looked", "served"])
+    assert "the cameras are shown at http://127.0.0.1:1/" in capsys.readouterr().err
