@@ -46,7 +46,7 @@ MUTMUT := mutmut==3.8.1
 mutation: install
 	rm -rf mutants
 	$(BIN)/pip install -q $(MUTMUT)
-	$(BIN)/mutmut run --max-children $(shell nproc)
+	$(BIN)/mutmut run
 	$(BIN)/python -m tests.mutation_table
 
 # 100,000 broken files for every reader, at most half an hour; the same seed gives the same files.

@@ -46,7 +46,7 @@ def survivors(mutants: Verdicts) -> list[str]:
     """What the mutants change that no test noticed."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant
 
-    alive = [name for name, verdict in mutants.items() if verdict not in KILLED]
+    alive = [name for name, verdict in mutants.items() if verdict not in (*KILLED, "not checked")]
     return [f"{name}: {mutants[name]}\n{get_diff_for_mutant(name)}" for name in alive]
 
 
