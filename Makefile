@@ -2,6 +2,7 @@
 # make docs    writes docs/reference/ from the code
 # make test    makes .venv, installs, and runs the tests, the linter and the type checker
 # make audit   asks a database of known weaknesses about what is installed; make test-fuzz   broken files for every reader
+# make coverage   the share of lines the tests run; make mutation   the share of small changes to a module that its tests notice
 # make test-faults MINUTES=15   kills, full disks, locked folders and databases, jumping clocks: docs/reliability.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test test-all test-fuzz test-faults audit lint docs serve clean
+.PHONY: install demo test test-all coverage mutation test-fuzz test-faults audit lint docs serve clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +34,20 @@ test: install lint
 
 test-all: install lint
 	$(BIN)/python -m pytest
+
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m 'not slow'
+	$(BIN)/coverage combine -q
+	$(BIN)/python -m tests.coverage_table
+
+# Without this run's leftovers: mutmut would keep what it found before a test was changed.
+MUTMUT := mutmut==3.8.1
+mutation: install
+	rm -rf mutants
+	$(BIN)/pip install -q $(MUTMUT)
+	$(BIN)/mutmut run
+	$(BIN)/python -m tests.mutation_table
 
 # 100,000 broken files for every reader, at most half an hour; the same seed gives the same files.
 SEED ?= 0
@@ -62,4 +77,4 @@ serve: install
 	$(BIN)/posemill serve
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo mutants .coverage* .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,8 @@ from calibration.camera import Camera
 from calibration.errors import CalibrationError
 from calibration.rig import Rig
 from calibration.transforms import Rigid, look_at
-from calibration.triangulate import triangulate, triangulate_robust
+from calibration.triangulate import _origin_m as origin_m
+from calibration.triangulate import blocks, triangulate, triangulate_robust
 
 FOCAL_PX, RADIUS_M, NOISE_PX = 1400.0, 3.0, 1.0
 
@@ -129,67 +132,90 @@ def test_parallel_rays_and_points_behind_a_camera_give_nothing() -> None:
         assert np.isnan(points.xyz_m).all() and np.isnan(points.error_px).all()
 
 
-def test_one_wrong_view_is_left_out() -> None:
-    rig, xyz_m = ring(4), body_points(2000)
-    xy_px = seen_by(rig, xyz_m, NOISE_PX)
-    wrong = np.arange(0, 2000, 10)
-    view = wrong // 10 % 4
-    xy_px[view, wrong] += np.random.default_rng(3).choice([-1, 1], (len(wrong), 2)) * 60.0
-    points = triangulate_robust(rig, xy_px)
-    assert points.used is not None
-    expected = np.ones((4, 2000), dtype=bool)
-    expected[view, wrong] = False
-    assert (points.used == expected).all()
-    # Three views left: the noise of the linear solution by the bound above, five sigma for the worst of 200.
-    assert distance_m(points.xyz_m, xyz_m)[wrong].max() < 5 * NOISE_PX * 3.8 / FOCAL_PX * np.sqrt(1.5)
-    untouched = np.setdiff1d(np.arange(2000), wrong)
-    np.testing.assert_array_equal(points.xyz_m[untouched], triangulate(rig, xy_px).xyz_m[untouched])
-
-
-def test_half_of_many_views_wrong_still_gives_the_point() -> None:
-    rig, xyz_m = ring(12), body_points(200)
-    xy_px, rng = seen_by(rig, xyz_m, NOISE_PX), np.random.default_rng(4)
-    wrong = np.argsort(rng.random((12, 200)), axis=0) < 6
-    xy_px[wrong] += rng.uniform(50, 300, (wrong.sum(), 2)) * rng.choice([-1, 1], (wrong.sum(), 2))
-    points = triangulate_robust(rig, xy_px)
-    assert distance_m(points.xyz_m, xyz_m).max() < 5 * NOISE_PX * 3.8 / FOCAL_PX
-    assert (points.n_views >= 6).all()
-
-
-def test_a_camera_that_saw_nothing_is_no_hindrance_to_consensus() -> None:
-    rig, xyz_m = ring(4), body_points(40)
-    xy_px = seen_by(rig, xyz_m, NOISE_PX)
-    xy_px[3] = np.nan
-    xy_px[0] += 90.0  # of three views one is wrong, everywhere
-    points = triangulate_robust(rig, xy_px)
-    three = triangulate_robust(rig.subset(["cam0", "cam1", "cam2"]), xy_px[:3])
-    np.testing.assert_allclose(points.xyz_m, three.xyz_m, atol=1e-9)
-    assert points.n_views.max() == 2
-
-
-def test_views_that_do_not_agree_give_nothing() -> None:
-    rig, xyz_m = ring(4).subset(["cam0", "cam1"]), body_points(50)
-    xy_px = seen_by(rig, xyz_m)
-    xy_px[1, :, 1] += 300.0  # across the epipolar lines, which are nearly horizontal here
-    points = triangulate_robust(rig, xy_px)
-    assert np.isnan(points.xyz_m).all() and (points.n_views < 2).all()
-    assert np.isfinite(triangulate(rig, xy_px).xyz_m).any()  # the plain solver believes anything
-
-
-def test_robust_triangulation_repeats_itself_and_ignores_the_block_size() -> None:
-    rig, xyz_m = ring(4), body_points(9000)  # more than one block
-    xy_px, rng = seen_by(rig, xyz_m, NOISE_PX), np.random.default_rng(5)
-    xy_px[rng.random((4, 9000)) < 0.1] += 80.0
-    first, again, tail = (triangulate_robust(rig, xy) for xy in (xy_px, xy_px, xy_px[:, 5000:]))
-    np.testing.assert_array_equal(first.xyz_m, again.xyz_m)
-    np.testing.assert_allclose(first.xyz_m[5000:], tail.xyz_m, atol=1e-12)
-
-
 def test_a_shape_that_misses_a_camera_is_refused() -> None:
     rig = ring(4)
-    with pytest.raises(CalibrationError, match=r"C=4.*cam0, cam1, cam2, cam3.*\(3, 7, 2\)"):
-        triangulate(rig, np.zeros((3, 7, 2)))
-    with pytest.raises(CalibrationError, match=r"weight \(4, 7\), got \(4, 6\)"):
+    expected = r"^triangulate: expected xy_px \(C=4, N, 2\) for cameras cam0, cam1, cam2, cam3, got "
+    for shape in ((3, 7, 2), (4, 7, 3), (4, 7)):
+        with pytest.raises(CalibrationError, match=expected + re.escape(str(shape))):
+            triangulate(rig, np.zeros(shape))
+    with pytest.raises(CalibrationError, match=r"^triangulate: expected weight \(4, 7\), got \(4, 6\)$"):
         triangulate(rig, np.zeros((4, 7, 2)), np.ones((4, 6)))
-    with pytest.raises(CalibrationError, match="threshold_px"):
-        triangulate_robust(rig, np.zeros((4, 7, 2)), threshold_px=0)
+    for threshold_px in (0, -1.0, np.nan):
+        with pytest.raises(CalibrationError, match=f"^triangulate_robust: threshold_px must be positive, got {threshold_px}$"):
+            triangulate_robust(rig, np.zeros((4, 7, 2)), threshold_px=threshold_px)
+    triangulate_robust(rig, np.zeros((4, 7, 2)), threshold_px=0.5)
+
+
+def test_the_error_is_the_mean_distance_in_pixels_over_the_views_used() -> None:
+    K = np.diag([1000.0, 1000.0, 1.0])
+    left, right = (
+        Camera(name, (640, 480), K, cam_from_world=Rigid(np.eye(3), np.array([x, 0.0, 0.0])))
+        for name, x in (("left", 0.5), ("right", -0.5))
+    )
+    # Symmetric: the point is at y = 0, which both views miss by 3 px, at x = 0 and 5 m away, which they see exactly.
+    xy_px = np.array([[[100.0, 3.0]], [[-100.0, -3.0]]])
+    for solve in (triangulate, triangulate_robust):
+        points = solve(Rig((left, right)), xy_px)
+        np.testing.assert_allclose(points.xyz_m, [[0.0, 0.0, 5.0]], atol=1e-3)
+        np.testing.assert_allclose(points.error_px, [3.0], atol=1e-3)
+    assert triangulate_robust(Rig((left, right)), xy_px, threshold_px=2.9).n_views.tolist() == [0]
+
+
+def test_no_points_keep_their_shapes() -> None:
+    for points in (solve(ring(4), np.zeros((4, 0, 2))) for solve in (triangulate, triangulate_robust)):
+        assert points.xyz_m.shape == (0, 3) and points.error_px.shape == points.n_views.shape == (0,)
+        assert points.n_views.dtype == np.int64 and points.covariance_m2 is None
+        assert points.used is not None and points.used.shape == (4, 0) and points.used.dtype == bool
+
+
+def test_blocks_cover_every_point_once() -> None:
+    assert list(blocks(8192)) == [slice(0, 8192)]
+    assert list(blocks(8193)) == [slice(0, 8192), slice(8192, 16384)]
+
+
+def test_every_block_says_which_views_it_used() -> None:
+    rig, xyz_m = ring(4), body_points(8200)
+    xy_px = seen_by(rig, xyz_m)
+    xy_px[1, 100], xy_px[2, 8195] = np.nan, np.nan
+    points = triangulate(rig, xy_px)
+    assert points.used is not None and points.used.shape == (4, 8200)
+    assert np.argwhere(~points.used).tolist() == [[1, 100], [2, 8195]]
+    assert np.flatnonzero(points.n_views == 3).tolist() == [100, 8195]
+    assert points.n_views.dtype == np.int64 and points.covariance_m2 is None
+
+
+def test_the_origin_moves_only_where_the_rig_stands_ten_times_its_size_away() -> None:
+    spread_m = RADIUS_M
+    for times in (0.0, 9.9, 10.1, 10.9, 50.0):
+        middle = (0.0, times * spread_m, -1.5)  # the ring's own height is 1.5 m
+        expected = (0.0, times * spread_m, 0.0) if times > 10 else (0.0, 0.0, 0.0)
+        np.testing.assert_allclose(origin_m(ring(4, middle)), expected, atol=1e-9)
+
+
+def test_whole_numbers_do_for_pixels_and_weights() -> None:
+    rig = ring(4)
+    xy_px = np.round(seen_by(rig, body_points(20)))
+    expected = triangulate(rig, xy_px, np.full((4, 20), 2.0)).xyz_m
+    np.testing.assert_array_equal(triangulate(rig, xy_px.astype(int).tolist(), np.full((4, 20), 2).tolist()).xyz_m, expected)
+    assert (triangulate(rig, xy_px.astype(np.float32), np.ones((4, 20), np.float32)).xyz_m.dtype) == np.float64
+
+
+def test_a_view_that_is_not_used_is_not_in_the_mean_error() -> None:
+    rig, xyz_m = ring(4), body_points(50)
+    xy_px = seen_by(rig, xyz_m, NOISE_PX)
+    xy_px[2, :, 0] = np.nan
+    three = triangulate(rig.subset(["cam0", "cam1", "cam3"]), xy_px[[0, 1, 3]])
+    np.testing.assert_allclose(triangulate(rig, xy_px).error_px, three.error_px, atol=1e-9)
+
+
+def test_points_a_hand_before_the_camera_come_back_through_every_lens() -> None:
+    for lens, dist in (("fisheye", [0.05, -0.01, 0.003, -0.001]), ("rational", [-0.1, 0.02, 1e-3, 1e-3, 0.0, 0.01, 0.0, 0.0])):
+        K = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+        cameras = (
+            Camera(name, (640, 480), K, np.array(dist), lens, Rigid(np.eye(3), np.array([x, 0.0, 0.0])))
+            for name, x in (("left", 0.05), ("right", -0.05))
+        )
+        rig, xyz_m = Rig(tuple(cameras)), np.array([[0.02, 0.03, 0.3], [-0.05, 0.1, 0.8]])
+        points = triangulate(rig, seen_by(rig, xyz_m))
+        np.testing.assert_allclose(points.xyz_m, xyz_m, atol=1e-7)
+        np.testing.assert_allclose(points.error_px, 0.0, atol=1e-5)

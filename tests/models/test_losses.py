@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.losses import associative_embedding_loss, heatmap_loss
+from models.losses import associative_embedding_loss, detector_loss, heatmap_loss
 
 
 def plain_loss(tags: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,6 +87,9 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     tags, joints = random_scene(1)
     with pytest.raises(ValueError, match=r"J=7.*\(3, 5, 6, 3\)"):
         associative_embedding_loss(tags, joints[:, :, :6])
+    for wrong in (joints[:2], joints[0], joints[..., :2]):
+        with pytest.raises(ValueError, match=r"need joints \(B=3, N, J=7, 3\), got \("):
+            associative_embedding_loss(tags, wrong)
 
 
 def test_masked_pixels_do_not_count_and_have_no_gradient() -> None:
@@ -100,3 +103,40 @@ def test_masked_pixels_do_not_count_and_have_no_gradient() -> None:
     assert float(loss.detach()) == pytest.approx(1 / 32)
     assert pred.grad is not None and float(pred.grad[0, 1].abs().max()) == 0
     assert float(heatmap_loss(pred, target).detach()) == pytest.approx(10 / 32)
+
+
+def test_the_detectors_loss_sums_the_stacks_and_weighs_foreground_and_tags() -> None:
+    batch = {
+        "target": torch.tensor([[[[1.0, 0.0]], [[0.0, 0.0]]]]),  # (B=1, J=2, H=1, W=2)
+        "weight": torch.tensor([[[[1.0, 0.5]], [[0.0, 1.0]]]]),
+        "joints": torch.tensor([[[[0.0, 0, 1], [0, 0, 1]], [[1, 0, 1], [1, 0, 1]]]]),
+    }
+    tags = torch.tensor([[[[0.0, 2.0]], [[1.0, 2.0]]]])  # means 0.5 and 2; the first person's joints lie 0.5 off
+    off = torch.tensor([[[[0.0, 2.0]], [[5.0, 1.0]]]], requires_grad=True)
+    total, parts = detector_loss([(off, tags), (batch["target"], torch.zeros_like(tags))], batch, 3.0, 0.1)
+    heat = (1 * (1 + 3) * 1 + 0.5 * 2**2 + 0 * 5**2 + 1 * 1**2) / 4
+    pull, push = 0.5**2 / 2, 2 * np.exp(-(1.5**2)) / 4
+    assert float(total.detach()) == pytest.approx(heat + 0.1 * (pull + push) + 0 + 0.1 * (0 + 2 / 4))
+    assert total.requires_grad
+    assert {name: float(part) for name, part in parts.items()} == pytest.approx({"heatmap": 0, "pull": 0, "push": 0.5})
+    _, parts = detector_loss([(off, tags.requires_grad_())], batch, 3.0, 0.1)
+    assert not any(part.requires_grad for part in parts.values())
+    assert {name: float(part) for name, part in parts.items()} == pytest.approx({"heatmap": heat, "pull": pull, "push": push})
+
+
+def test_one_person_alone_is_pulled_together() -> None:
+    tags = torch.tensor([[[[0.0, 5.0]], [[1.0, 5.0]], [[2.0, 7.0]]]])  # (B=1, J=3, H=1, W=2)
+    pull, push = associative_embedding_loss(tags, torch.tensor([[[[0.0, 0, 1], [0, 0, 1], [1, 0, 0]]]]))
+    assert (float(pull), float(push)) == pytest.approx((0.5**2, 0.0))
+
+
+@pytest.mark.parametrize("x_y", [(-0.6, 5), (9.6, 5), (5, -0.6), (5, 11.6), (9, 50), (50, 11), (-50, 0), (0, -50)])
+def test_a_joint_just_outside_the_map_is_not_visible(x_y: tuple[float, float]) -> None:
+    tags, joints = random_scene(1)  # maps of 12 rows and 10 columns
+    joints[0, 0, :, 2] = 1
+    outside, hidden = joints.clone(), joints.clone()
+    outside[0, 0, 2, :2], hidden[0, 0, 2, 2] = torch.tensor(x_y), 0
+    torch.testing.assert_close(associative_embedding_loss(tags, outside), associative_embedding_loss(tags, hidden))
+    inside = joints.clone()
+    inside[0, 0, 2, :2] = torch.tensor(x_y).clamp(torch.tensor([-0.4, -0.4]), torch.tensor([9.4, 11.4]))
+    assert associative_embedding_loss(tags, inside) != associative_embedding_loss(tags, hidden)

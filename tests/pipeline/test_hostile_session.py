@@ -83,7 +83,9 @@ def test_a_folder_of_results_that_is_a_link_out_is_refused_and_one_inside_is_not
     (tmp_path / "elsewhere").mkdir()
     (root / folder).parent.mkdir(exist_ok=True)
     (root / folder).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="found a link to .*elsewhere"):
+    with pytest.raises(
+        InputError, match="found a link to .*elsewhere; put a folder in its place, or move the whole session there$"
+    ):
         Store(root)
     (root / folder).unlink()
     (root / "kept").mkdir()
