@@ -214,7 +214,7 @@ def parse_section(kind: type[SectionT], values: dict[str, Any]) -> SectionT:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        problems = [f"{detail['loc'][0]}: {detail['msg']}, got {detail['input']!r:.200}" for detail in error.errors()]
+        problems = [f"{detail['loc'][0]}: {detail['msg']:.300}, got {detail['input']!r:.200}" for detail in error.errors()]
         raise InputError(told(problems)) from error
 
 
@@ -256,7 +256,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        return f"config key {key}: {detail['msg']}, got {detail['input']!r:.200}"
+        return f"config key {key}: {detail['msg']:.300}, got {detail['input']!r:.200}"
     known = known_keys() if "." in key else list(Config.model_fields)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     return f"config key {key} is not known; the nearest known key is {nearest[0]}"

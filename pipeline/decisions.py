@@ -68,7 +68,7 @@ def decisions(session: Path) -> list[Decision]:
     except FileNotFoundError:
         return []
     except ValidationError as error:
-        raise InputError(f"{_file(session)}: expected a list of decisions, found {error.errors()[0]['msg']}") from error
+        raise InputError(f"{_file(session)}: expected a list of decisions, found {error.errors()[0]['msg']:.300}") from error
 
 
 def decided_settings(session: Path) -> tuple[str, tuple[str, ...]]:

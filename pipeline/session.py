@@ -189,7 +189,7 @@ def resolve(root: Path | str, path: str) -> Path:
 def _explain(detail: Any) -> str:
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] != "extra_forbidden":
-        return f"{key}: {detail['msg']}"
+        return f"{key}: {detail['msg']:.300}"
     models: list[type[BaseModel]] = [Session, Clip, ClipClock, Source, Live, CalibrationInputs]
     known = sorted({name for model in models for name in model.model_fields})
     nearest = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.0)

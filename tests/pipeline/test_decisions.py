@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_a_damaged_file_is_told_and_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="decisions.json"):
         decide(tmp_path, DATASET, "approved", "Ada")
     assert "maybe" in (tmp_path / "review" / "decisions.json").read_text()
+
+
+def test_a_damaged_file_is_told_in_a_few_words(tmp_path: Path) -> None:
+    (tmp_path / "review").mkdir()
+    damaged = {"dataset": "ab" * 32, "verdict": "approved", "by": "Ada", "at": "x" * 100_000}
+    (tmp_path / "review" / "decisions.json").write_text(json.dumps([damaged]))
+    with pytest.raises(InputError, match="expected a list of decisions") as told:
+        decisions(tmp_path)
+    assert len(str(told.value)) < 1000
