@@ -5,7 +5,8 @@ Workers see the session's folder under the same path as the flow does: one machi
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from prefect import flow
@@ -50,7 +51,8 @@ def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: st
     shared = run_stages.with_options(task_runner=task_runner(workers))
     root = getattr(store, "url", str(store.root.resolve()))
     try:
-        return shared(root, config, until, sorted(store.redo), workers.runner)
+        with one_server():
+            return shared(root, config, until, sorted(store.redo), workers.runner)
     except RuntimeError as error:
         if NO_SERVER not in str(error):
             raise
@@ -58,6 +60,22 @@ def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: st
             "Prefect's temporary server did not start in time; the machine is busy: run the same command again, or start "
             "`posemill serve` and name it: PREFECT_API_URL=http://127.0.0.1:4200/api"
         ) from error
+
+
+@contextmanager
+def one_server() -> Iterator[None]:
+    """Prefect's server for this process and its workers: the one that is named, else a temporary one of this process. Without
+    its address every worker begins one of its own, and one that is killed leaves it running."""
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    server = SubprocessASGIServer()  # the one that Prefect begins itself where it needs one; it ends with the process
+    server.start(timeout=PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value())
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
+        yield
 
 
 def task_runner(workers: Workers) -> Any:

@@ -103,3 +103,24 @@ def test_a_server_of_prefect_that_does_not_start_in_time_is_no_bug(tmp_path: Pat
     monkeypatch.setattr(distributed.run_stages, "with_options", lambda **_: late)
     with pytest.raises(StageError, match="run the same command again.*posemill serve"):
         distributed.on_workers(store, {}, distributed.Workers())
+
+
+def test_workers_are_told_of_the_one_temporary_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.server.api import server
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.distributed import one_server
+
+    started: list[int] = []
+
+    class Server:
+        api_url = "http://127.0.0.1:1/api"
+
+        def start(self, timeout: int) -> None:
+            started.append(timeout)
+
+    monkeypatch.setattr(server, "SubprocessASGIServer", Server)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:2/api"}), one_server():
+        assert (started, PREFECT_API_URL.value()) == ([], "http://127.0.0.1:2/api")
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), one_server():
+        assert (len(started), PREFECT_API_URL.value()) == (1, "http://127.0.0.1:1/api")
