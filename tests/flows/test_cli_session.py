@@ -66,8 +66,7 @@ def test_view_opens_a_window_only_where_somebody_is_seen(instants: int, monkeypa
     ref = SimpleNamespace(all=lambda kind: detected if kind == "detect" else ())
     monkeypatch.setattr(status, "reconstructed", lambda *asked: (ref, Artefact("reconstruct", Path("c"), "3", 1)))
     monkeypatch.setattr("pipeline.clip_rig.clip_rig", lambda of, cameras: tuple(cameras) if of is ref else ())
-    monkeypatch.setattr("pipeline.tables.read_rows", lambda path: path)
-    monkeypatch.setattr("pipeline.pose_rows.skeletons3d_from_rows", lambda rows: ["somebody"] * instants)
+    monkeypatch.setattr("pipeline.pose_rows.SkeletonFile", lambda path: ["somebody"] * instants if path == Path("c") else [])
     shown: list[tuple] = []
     monkeypatch.setattr(scene3d, "show", lambda *what: shown.append(what))
     assert _values("view", "s", "--clip", "walk") == {"session": "s", "clip": "walk", "instants": instants}
