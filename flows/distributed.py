@@ -51,7 +51,7 @@ def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: st
     shared = run_stages.with_options(task_runner=task_runner(workers))
     root = getattr(store, "url", str(store.root.resolve()))
     try:
-        with one_server():
+        with one_server(workers):
             return shared(root, config, until, sorted(store.redo), workers.runner)
     except RuntimeError as error:
         if NO_SERVER not in str(error):
@@ -63,13 +63,14 @@ def on_workers(store: Store, config: dict[str, Any], workers: Workers, until: st
 
 
 @contextmanager
-def one_server() -> Iterator[None]:
-    """Prefect's server for this process and its workers: the one that is named, else a temporary one of this process. Without
-    its address every worker begins one of its own, and one that is killed leaves it running."""
+def one_server(workers: Workers) -> Iterator[None]:
+    """Prefect's server for this process and its own workers: the one that is named, else a temporary one of this process.
+    Without its address every worker begins one of its own, and one that is killed leaves it running. Workers of a cluster may
+    run on other machines, which cannot reach a server on 127.0.0.1: they are told of none."""
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 
-    if PREFECT_API_URL.value():
+    if workers.address or PREFECT_API_URL.value():
         yield
         return
     server = SubprocessASGIServer()  # the one that Prefect begins itself where it needs one; it ends with the process

@@ -69,7 +69,7 @@ def labelled_crops(photo: Photo, size_px: int, share: float = 0.85) -> list[tupl
 def _crop(image: Array, person: Person, size_px: int, share: float) -> tuple[Array, Array]:
     scale = share * size_px / max(float(person.box[2:].max()), 1.0)
     shift = (size_px - 1) / 2 - scale * (person.box[:2] + person.box[2:] / 2)
-    while scale < 0.5 and min(image.shape[:2]) > 8:
+    while scale < 0.5 and min(image.shape[:2]) > 8:  # a box may claim far more than its picture, of which little is left
         height, width = image.shape[:2]
         image = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         scale *= 2  # half a pixel of shift at most: within the tolerance of a progress figure

@@ -124,10 +124,9 @@ def _around_m(scene: Scene | None, request: Request, config: AugmentConfig) -> A
 def agreeing(views: Sequence[Drawn], allowed_mm: float) -> Iterator[Drawn]:
     """The views of one instant, those rejected whose people do not stand where the other accepted views have them."""
     good = [one for one in views if one.check.accepted]
-    told = disagreements([one.request for one in good], [one.check.matched_px for one in good], allowed_mm)
-    reasons = {id(one): why for one, why in zip(good, told, strict=True)}
+    told = iter(disagreements([one.request for one in good], [one.check.matched_px for one in good], allowed_mm))
     for one in views:
-        yield replace(one, check=one.check.but(reasons.get(id(one), [])))
+        yield replace(one, check=one.check.but(next(told) if one.check.accepted else []))
 
 
 def check_image(labels_px: Array, image: Image, detector: FindsPeople, config: AugmentConfig) -> LabelCheck:

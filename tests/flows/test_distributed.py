@@ -109,7 +109,9 @@ def test_workers_are_told_of_the_one_temporary_server(monkeypatch: pytest.Monkey
     from prefect.server.api import server
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.distributed import one_server
+    from flows.distributed import Workers, one_server
+
+    own, cluster = Workers(runner="dask"), Workers(runner="dask", address="tcp://10.0.0.2:8786")
 
     started: list[int] = []
 
@@ -120,7 +122,9 @@ def test_workers_are_told_of_the_one_temporary_server(monkeypatch: pytest.Monkey
             started.append(timeout)
 
     monkeypatch.setattr(server, "SubprocessASGIServer", Server)
-    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:2/api"}), one_server():
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:2/api"}), one_server(own):
         assert (started, PREFECT_API_URL.value()) == ([], "http://127.0.0.1:2/api")
-    with temporary_settings(restore_defaults={PREFECT_API_URL}), one_server():
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), one_server(cluster):
+        assert (started, PREFECT_API_URL.value()) == ([], None)  # other machines do not reach this one's 127.0.0.1
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), one_server(own):
         assert (len(started), PREFECT_API_URL.value()) == (1, "http://127.0.0.1:1/api")

@@ -18,15 +18,13 @@ from models.diffusion.networks import build_tokenizer
 from models.diffusion.objectives import make_noise_schedule
 
 LEVELS = 4
+MIDDLE = {("resnets", "0"): 0, ("attentions", "0"): 1, ("resnets", "1"): 2}
 UNET_PLAIN = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
-    "mid_block.resnets.0": "middle_block.0",
-    "mid_block.attentions.0": "middle_block.1",
-    "mid_block.resnets.1": "middle_block.2",
 }
 RESNET = {
     "norm1": "in_layers.0",
@@ -86,10 +84,10 @@ def unet_name(name: str) -> str:
             return f"input_blocks.{3 * level + 3}.0.{rest.replace('conv', 'op', 1)}"
         if kind == "upsamplers":  # behind the attention, which the first level up has not
             return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}.{rest}"
-        return f"{side}.{3 * level + number + first}.{int(kind == 'attentions')}.{_part(rest, RESNET, kind == 'resnets')}"
-    if name.startswith("mid_block"):
-        return _part(_part(name, UNET_PLAIN), RESNET, "resnets" in name, inside=True)
-    return _part(name, UNET_PLAIN)
+        return f"{side}.{3 * level + number + first}.{int(kind == 'attentions')}.{_begun(rest, RESNET)}"
+    if found := re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", name):
+        return f"middle_block.{MIDDLE[found[1], found[2]]}.{_begun(found[3], RESNET)}"
+    return _begun(name, UNET_PLAIN)
 
 
 def vae_name(name: str) -> str:
@@ -114,9 +112,9 @@ def as_convolution(name: str, tensor: Tensor) -> Tensor:
     return tensor[..., None, None] if matrix else tensor
 
 
-def _part(name: str, table: dict[str, str], wanted: bool = True, inside: bool = False) -> str:
-    """The name with the first entry of the table that it begins with (or, `inside`, holds) replaced."""
+def _begun(name: str, table: dict[str, str]) -> str:
+    """The name with the entry of the table that it begins with replaced; attentions begin with none of a block's."""
     for ours, theirs in table.items():
-        if wanted and (f".{ours}." in name if inside else name.startswith(f"{ours}.")):
-            return name.replace(f"{ours}.", f"{theirs}.", 1)
+        if name.startswith(f"{ours}."):
+            return theirs + name.removeprefix(ours)
     return name
