@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -96,6 +97,8 @@ def run(store: Store, ref: Ref, config: DetectConfig) -> Artefact:
     told = _told_of_import(resolve(store.root, source)) if source else told_of_weights(config.weights)
     slot = store.slot("detect", VERSION, config, ref, given=told)
     if done := slot.done():
+        if span is None and not source:
+            _forget_chunks(store, ref, config, told)
         return done
     if span is not None:
         return _write(slot, list(_detected(store, ref, camera, span, config)))
@@ -112,11 +115,23 @@ def chunks(store: Store, ref: Ref, config: DetectConfig) -> list[Ref]:
     told = told_of_weights(config.weights)
     if ref.part in store.session.clip(ref.clip).detections or store.slot("detect", VERSION, config, ref, given=told).done():
         return []
+    return _cut(ref, config)
+
+
+def _cut(ref: Ref, config: DetectConfig) -> list[Ref]:
     frames = len(_instants_with_image(ref, ref.part))
     count = max(1, math.ceil(frames / config.chunk_frames))
     length = math.ceil(frames / count / config.batch) * config.batch
     spans = ((first, min(first + length, frames)) for first in range(0, frames, max(length, 1)))
     return [replace(ref, part=f"{ref.part}{CHUNK_MARK}{first:06d}-{end:06d}") for first, end in spans]
+
+
+def _forget_chunks(store: Store, ref: Ref, config: DetectConfig, told: Mapping[str, Any]) -> None:
+    """Chunks of a camera that is done: a run killed while it forgot them has left some."""
+    if store.has(f"clips/{glob.escape(ref.clip)}/detect-{glob.escape(ref.part)}{CHUNK_MARK}*"):
+        for chunk in _cut(ref, config):
+            slot = store.slot("detect", VERSION, config, chunk, given=told)
+            store.forget(Artefact(slot.kind, slot.path, slot.digest, 0))
 
 
 def _chunk_of(part: str) -> tuple[str, tuple[int, int] | None]:

@@ -111,6 +111,10 @@ class RemoteStore(Store):
         super().forget(artefact)
         self._drop(artefact.path, artefact.manifest_path)
 
+    def has(self, pattern: str) -> bool:
+        """As in Store, or at the address."""
+        return super().has(pattern) or bool(self._call(self._files.glob, f"{self._base}/{pattern}"))
+
     def _drop(self, path: Path, manifest: Path) -> None:
         """Remove a result at the address, if it is there, its manifest first."""
         for file in (manifest, path):

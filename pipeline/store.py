@@ -189,6 +189,10 @@ class Store:
         remove(artefact.manifest_path)
         remove(artefact.path)
 
+    def has(self, pattern: str) -> bool:
+        """Whether a file or folder of the session has a name like `pattern` (below its folder, as in glob)."""
+        return any(self.root.glob(pattern))
+
     def prepare(self, stage: str, ref: Ref) -> None:
         """Have the recordings here that a stage will look at."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.atomic import remove
 from pipeline.config import DetectConfig
 from pipeline.detect import chunks, counts_of, detect, imported, keep_good, run, summarise
 from pipeline.detections import read_detections
@@ -186,6 +187,34 @@ def test_chunks_are_whole_batches_and_leave_one_result(
     assert chunks(store, ref, config) == []  # nothing is left to do
     left = sorted(path.name for path in whole.path.parent.glob("detect*"))
     assert left == sorted([whole.path.name, whole.path.with_suffix(".json").name])
+
+
+@pytest.mark.parametrize("forgotten", [0, 1, 2])
+def test_a_run_killed_while_it_forgets_chunks_leaves_none_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: int
+) -> None:
+    store, ref = _store(tmp_path, {})
+    _detecting(monkeypatch)
+    config, left = DetectConfig(batch=2, chunk_frames=2), forgotten
+    forget = store.forget
+
+    def killed(artefact: Artefact) -> None:
+        nonlocal left
+        if not left:
+            remove(artefact.manifest_path)  # and not what it tells of
+            raise KeyboardInterrupt
+        left -= 1
+        forget(artefact)
+
+    monkeypatch.setattr(store, "forget", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, ref, config)
+    folder = tmp_path / "clips" / ref.clip
+    assert len(list(folder.glob("detect-*@*.parquet"))) == 3 - forgotten
+    monkeypatch.setattr(store, "forget", forget)
+    done = run(store, ref, config)
+    assert not done.made
+    assert sorted(path.name for path in folder.glob("detect*")) == [done.manifest_path.name, done.path.name]
 
 
 def test_the_result_is_the_same_to_the_byte_however_it_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
