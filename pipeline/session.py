@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from pipeline.plain_text import yaml_of
 
 MAX_READOUT_MS = 100.0
 MOST_LETTERS = 80
+# Linux takes 4096 bytes and 255 a name; names of files below it must fit, too.
+LONGEST_PATH, LONGEST_NAME = 3800, 255
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 CAMERA_NAME = re.compile(r"[^./\\][^/\\]{0,79}")
 
@@ -182,8 +185,11 @@ def save_session(session: Session, root: Path | str) -> Path:
 
 
 def resolve(root: Path | str, path: str) -> Path:
-    """A path of session.yaml: relative ones start at the session folder."""
-    return (Path(root) / path).resolve()
+    """A path of session.yaml: relative ones start at the session folder. Raises InputError for one that no system can have."""
+    full = (Path(root) / path).resolve()
+    if len(bytes(full)) > LONGEST_PATH or any(len(os.fsencode(name)) > LONGEST_NAME for name in full.parts):
+        raise InputError(f"{path:.60}...: expected a path, found {len(path)} letters; correct it in session.yaml")
+    return full
 
 
 def _explain(detail: Any) -> str:

@@ -64,3 +64,6 @@ def test_an_unknown_clip_lists_the_known_ones() -> None:
 def test_relative_paths_start_at_the_session(tmp_path: Path) -> None:
     assert resolve(tmp_path, "raw/a.mp4") == tmp_path / "raw" / "a.mp4"
     assert resolve(tmp_path, "/films/a.mp4") == Path("/films/a.mp4")
+    for name in ("1" * 256, "é" * 128 + ".mp4", "a/" * 1900):  # 255 bytes a name and 4096 in all are what Linux takes
+        with pytest.raises(InputError, match=f"expected a path, found {len(name)} letters; correct it in session.yaml"):
+            resolve(tmp_path, name)
