@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 
-def capture(net: nn.Module, images: Tensor) -> None:
-    """Let `net`, in training mode, replay what it does to a batch of the shape and memory format of `images` (on the GPU).
+def capture(net: nn.Module, *examples: Tensor) -> None:
+    """Let `net`, in training mode, replay what it does to inputs of the shapes and memory formats of `examples` (on the GPU).
 
-    Every later batch must have that shape. Weights may change in place alone. Running statistics are left as they were.
+    Every later batch must have those shapes. Weights may change in place alone. Running statistics are left as they were.
     """
     before = {name: value.clone() for name, value in net.named_buffers()}
-    torch.cuda.make_graphed_callables(net, (images,))
+    torch.cuda.make_graphed_callables(net, examples, allow_unused_input=True)
     with torch.no_grad():
         for name, value in net.named_buffers():
             value.copy_(before[name])

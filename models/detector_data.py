@@ -28,7 +28,8 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class PoseSamples(Dataset[dict[str, Array]]):
-    """Map-style dataset of `length` samples. Item i: image (3, S, S) uint8, target, weight (J, S/4, S/4), joints (N, J, 3)."""
+    """Map-style dataset of `length` samples. Item i: image (3, S, S) uint8, target and weight (J, S/4, S/4) float16, joints
+    (N, J, 3) float32."""
 
     photos: Sequence[Sequence[Photo]]
     sources: Sequence[Source]
@@ -48,8 +49,9 @@ class PoseSamples(Dataset[dict[str, Array]]):
         found = view.joints[: self.view.max_people]
         joints[: len(found)] = found
         joints[..., :2] = (joints[..., :2] + 0.5) / self.view.stride_px - 0.5
-        weight = np.maximum(view.weight, target > 0.1).astype(np.float32)
-        return {"image": view.image.transpose(2, 0, 1).copy(), "target": target, "weight": weight, "joints": joints}
+        weight = np.maximum(view.weight, target > 0.1)
+        maps = {"target": target.astype(np.float16), "weight": weight.astype(np.float16)}  # most of what workers send
+        return {"image": view.image.transpose(2, 0, 1).copy(), "joints": joints, **maps}
 
     def sample(self, index: int) -> View:
         """The augmented view number `index`."""

@@ -43,7 +43,7 @@ class Person:
 class Photo:
     """One image: its encoded bytes, its people, and the boxes where nobody knows what is there (M, 4).
 
-    caption: what a generated image was asked to show; empty where nobody said.
+    caption: what a generated image was asked to show; empty where nobody said. pixels: the image, where it was decoded to stay.
     """
 
     file_name: str
@@ -51,13 +51,20 @@ class Photo:
     people: tuple[Person, ...]
     ignore_boxes: Array
     caption: str = ""
+    pixels: Array | None = None
 
     def image(self) -> Array:
-        """(H, W, 3) uint8 RGB. Raises DataError when the bytes are no image."""
+        """(H, W, 3) uint8 RGB, not to be written to. Raises DataError when the bytes are no image."""
+        if self.pixels is not None:
+            return self.pixels
         try:
             return decode_rgb(self.encoded)
         except ImageError as error:
             raise DataError(f"{self.file_name}: {error}") from error
+
+    def decoded(self) -> Photo:
+        """The same photo with its pixels in memory instead of its bytes. Raises as `image`."""
+        return replace(self, pixels=self.image(), encoded=b"")
 
 
 @dataclass(frozen=True)

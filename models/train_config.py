@@ -29,7 +29,8 @@ class TrainConfig:
     all the way, so the total must stay. held_out: photos kept out, by folder name. cutouts: folder of synthetic people who
     are pasted into the share `view.paste` of the views. batch: images per step, over all processes together. seconds: stop
     cleanly (checkpoint written) after this long; None runs to the end. begin_from: trained weights (a name or file) that a
-    new run starts with instead of random ones. Raises ValueError for settings that do not fit together.
+    new run starts with instead of random ones. decoded: every photo is decoded once and stays in memory as pixels, from
+    which views are cut faster. Raises ValueError for settings that do not fit together.
     """
 
     out: str = "runs/detector"
@@ -54,6 +55,7 @@ class TrainConfig:
     tag_ramp: tuple[int, int] = (1500, 4000)  # heatmaps first, tags after
     seed: int = 0
     workers: int = 0
+    decoded: bool = False
     device: str = "cpu"
     precision: str = "auto"  # auto | fp32 | bf16
     checkpoint_every: int = 250

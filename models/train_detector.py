@@ -140,7 +140,7 @@ class Run:
 
     def train_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimiser step; returns the parts of the loss."""
-        batch = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in batch.items()}
+        batch = {name: tensor.to(self.accelerator.device, non_blocking=True).float() for name, tensor in batch.items()}
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
         weight = tag_weight(self.step, self.config)
@@ -154,7 +154,7 @@ class Run:
 
     def images(self, pixels: Tensor) -> Tensor:
         """The network's input from pixels (B, 3, S, S) in 0..255."""
-        return (pixels.to(self.accelerator.device).float() / 255).contiguous(memory_format=torch.channels_last)
+        return (pixels.to(self.accelerator.device) / 255).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def _update_ema(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,13 @@ def load_sources(config: TrainConfig) -> tuple[list[list[Photo]], dict[str, list
         found = [p for p in read_labelled(folder, topology, held.get(folder.name, ())) if p.people]
         if not found:
             raise DataError(f"{folder}: expected photos with labelled people, found none")
-        photos.append(found)
+        photos.append(_all_decoded(found) if config.decoded else found)
     return photos, held
+
+
+def _all_decoded(photos: Sequence[Photo]) -> list[Photo]:
+    with ThreadPoolExecutor() as threads:  # OpenCV decodes beside the interpreter's lock
+        return list(threads.map(Photo.decoded, photos))
 
 
 def held_out_names(config: TrainConfig) -> dict[str, list[str]]:

@@ -13,6 +13,8 @@ from models.diffusion.train_settings import TrainSettings
 class Autoencoder(nn.Module):
     """Images (B, 3, S, S) in -1..1 to latents and back."""
 
+    INPUTS = 2  # what `forward` takes
+
     def __init__(self, vae: Any) -> None:
         super().__init__()
         self.vae = vae
@@ -25,6 +27,8 @@ class Autoencoder(nn.Module):
 
 class Denoiser(nn.Module):
     """The prediction of a denoiser with its text encoder, and with a ControlNet where there is one."""
+
+    INPUTS = 4  # what `forward` takes
 
     def __init__(self, unet: Any, text_encoder: Any, controlnet: Any = None) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.cuda_graph import capture
 from models.curves import append_row
 from models.diffusion.checkpoint import Averaged, load_checkpoint, save_checkpoint
 from models.diffusion.learners import Autoencoder, Denoiser, autoencoder_loss
@@ -155,11 +156,11 @@ class Training:
             noised = self.objective.noised(latents[mirror, pick], draw)
             ids = torch.where(dropped[:, None], tokens[-1], tokens[pick])
             conditions = torch.from_numpy(np.stack([maps[m][p] for m, p in zip(mirror.tolist(), pick.tolist(), strict=True)]))
-            parts = (noised.x, noised.times, noised.target, noised.weight, ids, conditions)
+            parts = (noised.x, noised.times, ids, conditions, noised.target, noised.weight)
             yield from zip(*(part.chunk(self.settings.accumulate) for part in parts), strict=True)
 
-        def loss(model: nn.Module, x: Tensor, times: Tensor, target: Tensor, weight: Tensor, ids: Tensor,
-                 condition: Tensor) -> Tensor:  # fmt: skip
+        def loss(model: nn.Module, x: Tensor, times: Tensor, ids: Tensor, condition: Tensor, target: Tensor,
+                 weight: Tensor) -> Tensor:  # fmt: skip
             return denoising_error(model(x, times, ids, condition), Noised(x, times, target, weight))
 
         if self.settings.checkpointing:
@@ -169,7 +170,7 @@ class Training:
     def _phase(
         self,
         name: str,
-        model: nn.Module,
+        model: Autoencoder | Denoiser,
         rates: Mapping[str, float],
         batches: Callable[[torch.Generator], Iterator[tuple[Tensor, ...]]],
         loss: Callable[..., Tensor],
@@ -183,6 +184,8 @@ class Training:
         optimiser = torch.optim.AdamW(groups, weight_decay=1e-2, betas=(0.9, 0.99))
         average, path = Averaged(modules, self.settings.average_limit), self.folder / f"{name}.safetensors"
         begun = load_checkpoint(path, self.digest, modules, average, optimiser)
+        if begun < steps:
+            self._capture(ready, next(iter(batches(self._draw(name, begun)))), model.INPUTS)
         recent, since = [], time.monotonic()
         with stop_signals(self.stopping.stop):
             for step in range(begun, steps):
@@ -200,6 +203,13 @@ class Training:
                     raise Stopped(f"stopped at step {step + 1} of {steps} of the {name}; the same command goes on from there")
         average.copy_to(modules)
         model.to("cpu").requires_grad_(True)
+
+    def _capture(self, model: nn.Module, example: tuple[Tensor, ...], inputs: int) -> None:
+        """On one GPU: networks of this size compute faster than Python queues their kernels. The first `inputs` tensors of a
+        batch are the model's."""
+        device = self.accelerator.device
+        if device.type == "cuda" and self.accelerator.num_processes == 1 and not self.settings.checkpointing:
+            capture(model, *(tensor.to(device) for tensor in example[:inputs]))
 
     def _step(
         self,

@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from models.cuda_graph import capture
+from models.diffusion.learners import Denoiser
+from models.diffusion.networks import build_networks, build_tokenizer
+from models.diffusion.training_images import token_ids
 from models.hourglass import HourglassConfig, StackedHourglass, build_hourglass
 from models.losses import heatmap_loss
+from tests.models.diffusion.tiny import CAPTIONS, TINY
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
 
@@ -38,3 +42,22 @@ def test_it_is_evaluated_as_before() -> None:
     images = torch.rand(5, 3, 32, 96, device="cuda")  # of any shape
     with torch.inference_mode():
         torch.testing.assert_close(captured.eval()(images)[-1][0], plain.eval()(images)[-1][0])
+
+
+def test_a_captured_generator_in_training_gives_the_predictions_and_gradients_of_the_plain_one() -> None:
+    tokenizer = build_tokenizer(CAPTIONS, TINY.max_tokens)
+    networks = build_networks(TINY, tokenizer)
+    plain = Denoiser(networks.unet, networks.text_encoder, networks.controlnet).cuda().train()
+    captured = copy.deepcopy(plain)
+    ids = token_ids(tokenizer, CAPTIONS).cuda()[:2]
+    examples = torch.zeros(2, 8, 16, 16, device="cuda"), torch.tensor([5, 900], device="cuda"), ids
+    condition = torch.zeros(2, 32, 32, 3, dtype=torch.uint8, device="cuda")
+    capture(captured, *examples, condition)
+    for _ in range(2):
+        x, maps = torch.randn_like(examples[0]), torch.randint_like(condition, 256)
+        for net in (plain, captured):
+            net.zero_grad()
+            net(x, examples[1], ids, maps).square().mean().backward()
+        for a, b in zip(plain.parameters(), captured.parameters(), strict=True):
+            if a.grad is not None:
+                torch.testing.assert_close(a.grad, b.grad, rtol=1e-2, atol=1e-5)
