@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.atomic import replacing
+from models.eight_bits import restored, stored
 from models.shipped import weights_folder
 
 FORMAT = "posemill-weights-1"
@@ -39,7 +40,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata written by `save_tensors`.
+    """Tensors and metadata written by `save_tensors`; weights that were shipped in 8 bits as floating numbers.
 
     Raises WeightsError when the file is missing, is no safetensors file of this project, or its hash does not fit.
     """
@@ -63,9 +64,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeightsError(f"{path}: the tensors do not fit their recorded hash (expected {header.get('sha256')}, "
                            f"found {found}): the file was changed or damaged; fetch it again")  # fmt: skip
     try:
-        return tensors, {k: json.loads(v) for k, v in header.items() if k not in ("format", "sha256")}
+        return restored(tensors), {k: json.loads(v) for k, v in header.items() if k not in ("format", "sha256")}
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: its metadata cannot be read ({error}): the file was changed; fetch it again") from error
+        raise WeightsError(f"{path}: it cannot be read ({error}): the file was changed; fetch it again") from error
 
 
 def _check_card(path: Path) -> None:
@@ -82,14 +83,17 @@ def _check_card(path: Path) -> None:
                            "changed or damaged; fetch it again")  # fmt: skip
 
 
-def ship_weights(source: Path, target: Path, **about: Any) -> None:
-    """Write trained weights in 16 bits, which halves them, with what a user must know beside what training recorded.
+def ship_weights(source: Path, target: Path, bits: int = 16, **about: Any) -> None:
+    """Write trained weights in 16 or 8 bits, a half or a quarter, with what a user must know beside what training recorded.
 
     about: `licence` (what the weights may be used for) and `inference` (options of the detector that was measured), JSON-able.
+    Raises ValueError for another number of bits.
     """
+    if bits not in (8, 16):
+        raise ValueError(f"bits: expected 8 or 16, got {bits}")
     tensors, recorded = load_tensors(source)
     halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    save_tensors(target, halved, {**recorded, **about})
+    save_tensors(target, stored(tensors) if bits == 8 else halved, {**recorded, **about})
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

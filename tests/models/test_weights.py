@@ -87,7 +87,7 @@ def test_every_shipped_file_is_the_one_that_its_card_names() -> None:
 
 def test_broken_metadata_is_refused(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "w.safetensors", {"format": FORMAT, "sha256": tensors_sha256(TENSORS), "network": "{"})
-    with pytest.raises(WeightsError, match="its metadata cannot be read"):
+    with pytest.raises(WeightsError, match="it cannot be read"):
         load_tensors(tmp_path / "w.safetensors")
 
 
@@ -119,3 +119,33 @@ def test_code_in_a_generator_folder_is_refused_not_run(tmp_path: Path) -> None:
     index.write_text(json.dumps(json.loads(index.read_text()) | {"unet": ["os", "system"]}))
     with pytest.raises(WeightsError, match="unet is of 'os', expected diffusers or transformers"):
         check_pipeline(tmp_path / "model")
+
+
+def test_weights_shipped_in_eight_bits_come_back_as_what_they_nearly_were(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    tensors = {
+        "conv": torch.randn((6, 5, 3, 7), generator=draw) * torch.logspace(-3, 2, 6)[:, None, None, None],
+        "zeros": torch.zeros(3, 70), "bias": torch.randn(6, generator=draw), "steps": torch.tensor(3),
+    }  # fmt: skip
+    save_tensors(tmp_path / "run.safetensors", tensors, {"step": 5})
+    ship_weights(tmp_path / "run.safetensors", tmp_path / "shipped.safetensors", 8, licence="any use")
+    found, about = load_tensors(tmp_path / "shipped.safetensors")
+    assert found.keys() == tensors.keys() and about == {"step": 5, "licence": "any use"}
+    largest = tensors["conv"].flatten(1).abs().amax(1)[:, None, None, None]
+    # Half a step of 127 of the largest of a block, and the scale's own rounding to 11 bits.
+    assert ((found["conv"] - tensors["conv"]).abs() <= largest * (0.5 / 127 + 2**-11)).all()
+    assert torch.equal(found["zeros"], tensors["zeros"]) and found["steps"].dtype == torch.int64
+    assert torch.allclose(found["bias"].float(), tensors["bias"], atol=1e-2)
+    assert (tmp_path / "shipped.safetensors").stat().st_size < (tmp_path / "run.safetensors").stat().st_size
+
+
+def test_scales_without_their_weights_are_refused(tmp_path: Path) -> None:
+    for name, tensors in {
+        "alone": {"a|scale": torch.ones(2, 1)},
+        "few": {"a": torch.ones(2, 65), "a|scale": torch.ones(2, 1)},
+    }.items():
+        save_tensors(tmp_path / f"{name}.safetensors", tensors, {})
+        with pytest.raises(WeightsError, match=r"it cannot be read \(a\|scale: scales \(2, 1\) without the weights"):
+            load_tensors(tmp_path / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="bits: expected 8 or 16, got 4"):
+        ship_weights(tmp_path / "a", tmp_path / "b", 4)
