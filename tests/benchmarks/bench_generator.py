@@ -1,16 +1,13 @@
-"""The generator beside plain diffusers, its ControlNet at the start, its samplers against each other, and SD 1.5 at full size.
+"""The generator beside plain diffusers, its ControlNet at the start, and its samplers against each other.
 
-Run: ``python -m tests.benchmarks.bench_generator [overhead|zero|judge|samplers|full ...]``; the first two without a word. judge
+Run: ``python -m tests.benchmarks.bench_generator [overhead|zero|judge|samplers ...]``; the first two without a word. judge
 says how well people are found again in pictures under the poses of --portraits that were kept out of training. samplers
-takes half an hour (DDPM asks for a thousand steps a picture), full writes 3 GB of random weights below --folder and takes ten
-minutes. Times are CPU seconds of one thread, but for full, which takes the threads there are.
+takes half an hour (DDPM asks for a thousand steps a picture). Times are CPU seconds of one thread.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,21 +29,14 @@ from pipeline.config import AugmentConfig
 from pipeline.generator_data import read_examples
 from pipeline.generator_judge import generate_examples, judge_images, sheet
 from pipeline.samples import encode_png
+from tests.benchmarks.pose_maps import PROMPT, maps_of
 from tests.models.diffusion.mixture import sliced_w1
-from tests.models.diffusion.single_file import write_single_file
 from tests.models.diffusion.tiny import CAPTIONS, TINY
 from tests.pipeline.test_conditions import standing
 
 COUNT, STEPS, SCALE = 8, 20, 2.0
 OVERHEAD, FASTER = 0.03, 20
-PROMPT = "a person in a blue top and black trousers, even light, grey background"
 DETECTOR_PX = 128  # a multiple of what the hourglass halves
-
-
-def maps_of(size_px: int, count: int) -> NDArray[np.uint8]:
-    """Pose maps of a standing person, each a little further to the right."""
-    person = standing(64) / 128 * size_px
-    return np.stack([pose_map(person + (k * size_px / 64 / count * 8, 0), (size_px, size_px)) for k in range(count)])
 
 
 def bare(pipeline: Any, maps: NDArray[np.uint8], seeds: list[int]) -> tuple[list[Tensor], list[Tensor]]:
@@ -154,67 +144,16 @@ def samplers(count: int) -> None:
           f"DDIM to DDIM with other seeds {band:.5f}")  # fmt: skip
 
 
-def full(folder: Path) -> None:
-    """Stable Diffusion 1.5 with ControlNet at its true size, random weights: load offline, two steps at 512 px."""
-    if not (folder / "model_index.json").is_file():
-        write_full(folder)
-    begin = time.perf_counter()
-    generator = load_generator(folder)
-    print(f"loaded in {time.perf_counter() - begin:.0f} s, {folder_gib(folder):.1f} GiB of files", flush=True)
-    begin = time.perf_counter()
-    made = generator.generate(maps_of(512, 1), [PROMPT], [0], steps=2).images
-    seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"two steps at 512 px with guidance on {torch.get_num_threads()} threads: {seconds:.0f} s, peak memory {peak:.1f} "
-          f"GiB, picture {made.shape}, {'finite' if len(made) else 'NaN'}", flush=True)  # fmt: skip
-    del generator
-    single = write_single_file(folder, folder.with_suffix(".safetensors"))
-    begin = time.perf_counter()
-    generator = load_generator(single, controlnets=[folder / "controlnet"])
-    seconds = time.perf_counter() - begin
-    again = generator.generate(maps_of(512, 1), [PROMPT], [0], steps=2).images
-    print(f"as a single file of {single.stat().st_size / 2**30:.1f} GiB: loaded in {seconds:.0f} s, the picture is "
-          f"{'the same' if np.array_equal(made, again) else 'ANOTHER'}")  # fmt: skip
-
-
-def folder_gib(folder: Path) -> float:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**30
-
-
-def write_full(folder: Path) -> None:
-    """The published sizes: UNet 860 M, ControlNet 361 M, text encoder 123 M, autoencoder 84 M parameters; half precision."""
-    import diffusers
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    from models.diffusion.objectives import make_noise_schedule
-
-    torch.set_default_dtype(torch.float16)
-    unet: Any = diffusers.UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
-    vae: Any = diffusers.AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=512,
-    )  # fmt: skip
-    text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    pipeline: Any = diffusers.StableDiffusionControlNetPipeline(
-        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=build_tokenizer([PROMPT], 77), unet=unet,
-        controlnet=diffusers.ControlNetModel.from_unet(unet), scheduler=make_noise_schedule("epsilon"), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    torch.set_default_dtype(torch.float32)
-    pipeline.save_pretrained(folder)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="overhead|zero|judge|samplers|full")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sd15-random")
+    parser.add_argument("parts", nargs="*", metavar="overhead|zero|judge|samplers")
     parser.add_argument("--pictures", type=int, default=16, help="of each sampler, or to judge")
     parser.add_argument("--portraits", type=Path, default=Path("portraits"), help="what the generator was trained on")
     parser.add_argument("--held-out", type=int, default=200, help="so many of their last pictures were kept out")
     parser.add_argument("--out", type=Path, help="a sheet of what was judged")
     chosen = parser.parse_args()
     parts = chosen.parts or ["overhead", "zero"]
-    if parts != ["full"]:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     if "overhead" in parts:
         overhead(load_generator(weights_folder() / SHIPPED))
     if "zero" in parts:
@@ -224,8 +163,6 @@ def main() -> None:
         judge(generator, chosen.portraits, chosen.held_out, chosen.pictures, chosen.out)
     if "samplers" in parts:
         samplers(chosen.pictures)
-    if "full" in parts:
-        full(chosen.folder)
 
 
 if __name__ == "__main__":
