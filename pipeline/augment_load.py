@@ -171,4 +171,10 @@ def load_guide(config: AugmentConfig) -> Guide | None:
             "augment.scheduler=ddim, or augment.detector_guidance=0"
         )
     network, _ = load_network(config.guidance_weights)
-    return Guide(network.to(config.device).eval().requires_grad_(False), config.detector_guidance)
+    if config.guidance_size_px % network.config.stride_px:
+        raise InputError(
+            f"augment.guidance_size_px: expected a multiple of {network.config.stride_px}, which {config.guidance_weights} "
+            f"asks for, got {config.guidance_size_px}"
+        )
+    frozen = network.to(config.device).eval().requires_grad_(False)
+    return Guide(frozen, config.detector_guidance, config.guidance_size_px)

@@ -57,12 +57,15 @@ class AugmentConfig(Section):
     steps: int = Field(20, ge=1, description="sampling steps of an image; more are slower")
     guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale")
     detector_guidance: float = Field(
-        0.3,
+        0.2,
         ge=0,
         description="how strongly a detector draws people to their labels at every step (ddim, euler and flow; 0: not at all); "
         "the image is decoded and differentiated each time, which takes time, and memory with large models",
     )
     guidance_weights: str = Field("studio", description="the detector that guides; another one than checks the labels")
+    guidance_size_px: int = Field(
+        192, ge=64, description="side at which the guiding detector looks at an image, in px; larger is more exact and slower"
+    )
     prompts: tuple[str, ...] = Field(
         ("{people} in a {top} top and {bottoms} trousers, {light}, {place}",),
         min_length=1,
@@ -70,8 +73,8 @@ class AugmentConfig(Section):
     )
     attributes: dict[str, tuple[str, ...]] = Field(
         {
-            "top": ("blue", "brown", "black", "grey", "white"),
-            "bottoms": ("blue", "brown", "black", "grey"),
+            "top": ("blue", "red", "green", "purple", "pink", "brown", "black", "grey", "white"),
+            "bottoms": ("blue", "red", "green", "purple", "brown", "black", "grey"),
             "light": ("dim light", "even light", "bright light"),
             "place": ("grey background", "black background", "white background"),
         },

@@ -30,8 +30,8 @@ class Guide:
     detector looks, a multiple of its stride; until: share of the steps that are guided, for the last ones only sharpen."""
 
     network: StackedHourglass
-    strength: float = 0.3
-    size_px: int = 128
+    strength: float = 0.2
+    size_px: int = 192
     until: float = 0.8
 
     def aimed_at(self, labels_px: Sequence[NDArray[np.float64]]) -> Guided:

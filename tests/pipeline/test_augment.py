@@ -222,3 +222,9 @@ def test_a_size_the_generator_cannot_make_is_refused(session: tuple[Store, Ref, 
     store, ref, config = session
     with pytest.raises(InputError, match="multiples of 4 px .*trained at 32"):
         run(store, ref, config.model_copy(update={"size_px": 34}))
+
+
+def test_a_size_the_guiding_detector_cannot_take_is_refused(session: tuple[Store, Ref, AugmentConfig]) -> None:
+    store, ref, config = session
+    with pytest.raises(InputError, match="guidance_size_px: expected a multiple of 64, which studio asks for, got 100"):
+        run(store, ref, config.model_copy(update={"detector_guidance": 0.2, "guidance_size_px": 100}))

@@ -19,7 +19,8 @@ from tests.models.diffusion.test_train import SETTINGS, squares
 from tests.models.diffusion.tiny import TINY
 torch.set_num_threads(1)
 said = []
-train_generator(squares(), TINY, replace(SETTINGS, batch=4, precision="fp32"), Path(sys.argv[1]), lambda *told: said.append(told))
+settings = replace(SETTINGS, batch=4, precision="fp32")
+train_generator(squares(), TINY, settings, Path(sys.argv[1]), lambda *told: said.append(told))
 print("said", len(said))
 """
 
