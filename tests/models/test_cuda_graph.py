@@ -44,7 +44,7 @@ def test_it_is_evaluated_as_before() -> None:
         torch.testing.assert_close(captured.eval()(images)[-1][0], plain.eval()(images)[-1][0])
 
 
-def test_a_captured_generator_in_training_gives_the_predictions_and_gradients_of_the_plain_one() -> None:
+def test_a_captured_generator_in_training_gives_the_gradients_of_the_plain_one() -> None:
     tokenizer = build_tokenizer(CAPTIONS, TINY.max_tokens)
     networks = build_networks(TINY, tokenizer)
     plain = Denoiser(networks.unet, networks.text_encoder, networks.controlnet).cuda().train()
@@ -59,5 +59,6 @@ def test_a_captured_generator_in_training_gives_the_predictions_and_gradients_of
             net.zero_grad()
             net(x, examples[1], ids, maps).square().mean().backward()
         for a, b in zip(plain.parameters(), captured.parameters(), strict=True):
-            if a.grad is not None:
-                torch.testing.assert_close(a.grad, b.grad, rtol=1e-2, atol=1e-5)
+            assert a.grad is not None
+            # cuDNN may choose another algorithm when it is captured, and multiplies with the 11 bits of TF32.
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-2, atol=1e-5)

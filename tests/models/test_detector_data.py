@@ -49,6 +49,15 @@ def test_the_samples_of_the_default_views_stay_those_of_runs_that_go_on(tmp_path
     np.testing.assert_allclose(found, list(KEPT_SAMPLES.values()), rtol=1e-3)
 
 
+def test_views_of_photos_that_stay_decoded_are_those_of_encoded_ones(tmp_path: Path) -> None:
+    encoded = samples(write_folder(tmp_path / "set"), ViewConfig(mosaic=0.5))
+    kept = replace(encoded, photos=[[photo.decoded() for photo in encoded.photos[0]]])
+    assert not any(photo.encoded for photo in kept.photos[0])
+    for number in range(4):
+        for name, values in encoded[number].items():
+            np.testing.assert_array_equal(kept[number][name], values)
+
+
 @pytest.mark.parametrize(
     "view",
     [PLAIN, ViewConfig(mosaic=0.0, rotated=1.0, rotation_deg=40), ViewConfig(mosaic=1.0), ViewConfig(mosaic=0.0, context=1.0)],

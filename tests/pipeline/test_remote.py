@@ -217,3 +217,12 @@ def test_a_bucket_that_can_only_be_read_is_told_before_anything_is_done(url: str
     monkeypatch.setattr(store._files, "open", denied)
     with pytest.raises(InputError, match="access is denied"), store.lock():
         pass
+
+
+def test_what_is_left_at_the_address_alone_is_found_and_forgotten(url: str, tmp_path: Path) -> None:
+    store, left = open_store(url), tmp_path / "bucket" / "clips" / "people" / "detect-cam1@000000-000004-12345678.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_text("a chunk that a killed run left")
+    assert store.has("clips/people/detect-cam1@*") and not store.has("clips/people/detect-cam2@*")
+    store.forget(Artefact("detect", store.root / "clips" / "people" / left.name, "12345678", 0))
+    assert not left.exists() and not store.has("clips/people/detect-cam1@*")
