@@ -24,9 +24,22 @@ Accumulate = Annotated[int, typer.Option("--accumulate", min=1, help="Parts of a
 Widths = Annotated[str, typer.Option(metavar="N:N:...", help="Channels of each level, finest first.")]
 
 
+Folders = Annotated[
+    list[Path], typer.Option("--data", metavar="FOLDER", help="Labelled images, as for controlnet; several are joined.")
+]
+BeginFrom = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FOLDER", help="A pipeline to go on from: its ControlNet and denoiser learn on."),
+]
+PersonWeight = Annotated[
+    float, typer.Option("--person-weight", min=0, help="By how much more errors count where the pose map draws people.")
+]
+
+
 @train.command("diffusion")
 def train_diffusion(
-    data: Data,
+    data: Folders,
+    begin_from: BeginFrom = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the run: checkpoints, curve, pipeline.")] = Path(
         "runs/diffusion"
     ),
@@ -37,6 +50,7 @@ def train_diffusion(
         str, typer.Option("--objective", metavar="v|epsilon|flow", help="What the denoiser predicts; flow: rectified flow.")
     ] = "v",
     min_snr: MinSnr = None,
+    person_weight: PersonWeight = 0.0,
     autoencoder_steps: Annotated[int, typer.Option(min=1, help="Planned steps of the autoencoder.")] = 5000,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Planned steps of the denoiser without poses.")] = 1000,
     controlnet_steps: Annotated[int, typer.Option(min=1, help="Planned steps of ControlNet with the denoiser.")] = 5000,
@@ -54,10 +68,13 @@ def train_diffusion(
     precision: Precision = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """A small generator from nothing: autoencoder, text-conditioned denoiser, ControlNet; writes OUT/pipeline."""
+    """A small generator from nothing, or from a trained one: autoencoder, text-conditioned denoiser, ControlNet.
+
+    Writes OUT/pipeline, a diffusers folder. With --from, sizes, objective and autoencoder are the pipeline's, and stay.
+    """
     with answering(as_json and is_main_process()) as answer:
         from models.diffusion.networks import GeneratorShape
-        from pipeline.generator_training import train_from_folder
+        from pipeline.generator_training import train_from_folder, train_on_from_folder
 
         levels = _widths("--vae-channels", vae_channels)
 
@@ -69,9 +86,11 @@ def train_diffusion(
             settings = _settings(
                 autoencoder_steps=autoencoder_steps, denoiser_steps=denoiser_steps, controlnet_steps=controlnet_steps,
                 denoiser_rate=learning_rate, controlnet_rate=learning_rate, controlnet_denoiser_rate=learning_rate / 2,
-                batch=batch, objective=objective, min_snr=min_snr, accumulate=accumulate, checkpointing=checkpointing,
-                seconds=seconds, seed=seed, device=device, precision=precision,
+                batch=batch, objective=objective, min_snr=min_snr, person_weight=person_weight, accumulate=accumulate,
+                checkpointing=checkpointing, seconds=seconds, seed=seed, device=device, precision=precision,
             )  # fmt: skip
+            if begin_from is not None:
+                return train_on_from_folder(data, begin_from, out, settings, held_out, _say)
             return train_from_folder(data, out, settings, shape, held_out, report=_say)
 
         _finish(answer, "pipeline", made)
@@ -92,6 +111,7 @@ def train_controlnet(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Planned steps in all.")] = 5000,
     learning_rate: Annotated[float, typer.Option("--learning-rate", min=0, help="Highest rate of AdamW.")] = 1e-5,
     min_snr: MinSnr = None,
+    person_weight: PersonWeight = 0.0,
     batch: Batch = 4,
     accumulate: Accumulate = 1,
     checkpointing: Checkpointing = False,
@@ -109,8 +129,8 @@ def train_controlnet(
         def made() -> Path:
             settings = _settings(
                 controlnet_steps=steps, controlnet_rate=learning_rate, controlnet_denoiser_rate=0.0, batch=batch,
-                min_snr=min_snr, accumulate=accumulate, checkpointing=checkpointing, seconds=seconds, seed=seed,
-                device=device, precision=precision,
+                min_snr=min_snr, person_weight=person_weight, accumulate=accumulate, checkpointing=checkpointing,
+                seconds=seconds, seed=seed, device=device, precision=precision,
             )  # fmt: skip
             return train_controlnet_from_folder(data, base, out, settings, begin_from, size, held_out, _say)
 

@@ -23,11 +23,12 @@ Array = NDArray[Any]
 
 COLUMNS = ("id", "image", "x_px", "y_px", "visible", "ignore_xywh_px", "verdict", "prompt")
 ROWS = 64  # read at once: a row group of an export
+WRITTEN = "[!.]*.parquet"  # hidden ones are halves that a killed run left
 
 
 def parquet_files(folder: Path) -> list[Path]:
     """The shards of an exported dataset (FOLDER/data) or of a folder of shards, in order; none for any other folder."""
-    return sorted(folder.glob("data/*.parquet")) or sorted(folder.glob("*.parquet"))
+    return sorted(folder.glob(f"data/{WRITTEN}")) or sorted(folder.glob(WRITTEN))
 
 
 def read_parquet_photos(

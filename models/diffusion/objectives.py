@@ -73,9 +73,9 @@ class Objective:
         return ((alpha / sigma) ** 2).clamp(max=self.min_snr) * x0_per_prediction**2
 
 
-def denoising_error(prediction: Tensor, noised: Noised) -> Tensor:
-    """The weighted mean square of a prediction (B, c, h, w)."""
-    return ((prediction - noised.target).square().mean((1, 2, 3)) * noised.weight).mean()
+def denoising_error(prediction: Tensor, noised: Noised, where: Tensor | float = 1.0) -> Tensor:
+    """The weighted mean square of a prediction (B, c, h, w). where: weights (B, 1, h, w) of its pixels."""
+    return (((prediction - noised.target).square() * where).mean((1, 2, 3)) * noised.weight).mean()
 
 
 def make_noise_schedule(objective: str) -> Any:

@@ -28,7 +28,7 @@ from models.diffusion.learners import Autoencoder, Denoiser, autoencoder_loss
 from models.diffusion.networks import GeneratorShape, Networks, build_networks, build_tokenizer, save_pipeline
 from models.diffusion.objectives import Noised, Objective, denoising_error, make_noise_schedule
 from models.diffusion.train_settings import MAY_CHANGE, TrainSettings, rate_share
-from models.diffusion.training_images import TrainingImages, latent_means, pixels, token_ids
+from models.diffusion.training_images import TrainingImages, drawn_people, latent_means, pixels, token_ids
 from models.stop_signals import Stopping, stop_signals
 from models.train_config import make_accelerator
 
@@ -65,7 +65,8 @@ def train_controlnet(
     data: TrainingImages, base: Networks, tokenizer: Any, scheduler: Any, settings: TrainSettings, folder: Path,
     base_digest: str = "", report: Report = lambda *_: None,
 ) -> Networks:  # fmt: skip
-    """Train the ControlNet of `base` on images, with everything else as it is; goes on from the checkpoint in `folder`.
+    """Train the ControlNet of `base` on images, and its denoiser where `settings.controlnet_denoiser_rate` is not 0; all else
+    stays as it is. Goes on from the checkpoint in `folder`.
 
     scheduler: the base's own, which says what its denoiser predicts. Raises as `train_generator`.
     """
@@ -161,7 +162,8 @@ class Training:
 
         def loss(model: nn.Module, x: Tensor, times: Tensor, ids: Tensor, condition: Tensor, target: Tensor,
                  weight: Tensor) -> Tensor:  # fmt: skip
-            return denoising_error(model(x, times, ids, condition), Noised(x, times, target, weight))
+            where = 1 + self.settings.person_weight * drawn_people(condition, x.shape[-1])
+            return denoising_error(model(x, times, ids, condition), Noised(x, times, target, weight), where)
 
         if self.settings.checkpointing:
             model.enable_checkpointing()

@@ -23,7 +23,8 @@ class TrainSettings:
     small model learn to use the pose in fewer steps. drop_caption: share of empty captions, for classifier-free guidance.
     objective: v, epsilon or flow; min_snr: gamma of the loss weights, None for none. batch: images a step, over all processes,
     taken in `accumulate` parts one after the other. checkpointing: compute activations again instead of keeping them. seconds:
-    stop cleanly after this long. Raises ValueError for settings that do not fit together.
+    stop cleanly after this long. person_weight: by how much more an error counts where the pose map draws people, who fill
+    little of a picture and are what labels are about. Raises ValueError for settings that do not fit together.
     """
 
     autoencoder_steps: int = 1000
@@ -44,6 +45,7 @@ class TrainSettings:
     seed: int = 0
     objective: str = "v"
     min_snr: float | None = None
+    person_weight: float = 0.0
     accumulate: int = 1
     checkpointing: bool = False
     device: str = "cpu"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,13 @@ class TrainingImages:
 def pixels(images: NDArray[np.uint8]) -> Tensor:
     """RGB uint8 (N, S, S, 3) as float32 (N, 3, S, S) in -1..1."""
     return torch.from_numpy(np.ascontiguousarray(images)).movedim(-1, 1).float() / 127.5 - 1
+
+
+def drawn_people(pose_maps: Tensor, size: int) -> Tensor:
+    """1 at the latent pixels (B, 1, size, size) that limbs of pose maps uint8 (B, S, S, 3) touch, and at those next to them,
+    for bodies are wider than the limbs drawn for them; 0 elsewhere."""
+    drawn = (pose_maps.amax(-1) > 0).float()[:, None]
+    return max_pool2d(max_pool2d(drawn, drawn.shape[-1] // size), 3, stride=1, padding=1)
 
 
 @torch.no_grad()

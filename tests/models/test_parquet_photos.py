@@ -140,6 +140,14 @@ def test_columns_of_another_kind_are_refused_by_name(tmp_path: Path, column: str
         read_labelled(folder, exclude=["other"])
 
 
+def test_what_a_killed_writer_left_is_not_read(tmp_path: Path) -> None:
+    folder = exported(tmp_path / "set", write_folder(tmp_path / "coco", 3))
+    [shard, *_] = sorted((folder / "data").iterdir())
+    before = read_labelled(folder)
+    (shard.parent / f".{shard.name}").write_bytes(shard.read_bytes()[:100])
+    assert len(read_labelled(folder)) == len(before) == 2
+
+
 def test_a_shard_that_is_cut_off_or_unfolds_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = exported(tmp_path / "set", write_folder(tmp_path / "coco"))
     [shard, *_] = sorted((folder / "data").iterdir())

@@ -26,6 +26,19 @@ def test_the_target_said_as_x0_is_the_data(name: str) -> None:
     assert float(denoising_error(noised.target, noised)) == 0
 
 
+def test_errors_count_by_where_they_are() -> None:
+    noised = Objective.of(make_noise_schedule("v")).noised(LATENTS, draw())
+    where = torch.ones(len(LATENTS), 1, *LATENTS.shape[2:])
+    where[:, :, :2] = 5
+    off = noised.target.clone()
+    off[:, :, 0] += 1
+    plain, weighed = float(denoising_error(off, noised)), float(denoising_error(off, noised, where))
+    assert plain > 0 and weighed == pytest.approx(5 * plain)
+    off = noised.target.clone()
+    off[:, :, -1] += 1
+    assert float(denoising_error(off, noised, where)) == pytest.approx(plain)
+
+
 @pytest.mark.parametrize("name", ["v", "epsilon"])
 def test_noise_and_targets_are_those_of_diffusers(name: str) -> None:
     scheduler = make_noise_schedule(name)

@@ -12,7 +12,7 @@ from models.diffusion.networks import Networks, build_networks, build_tokenizer
 from models.diffusion.objectives import Objective
 from models.diffusion.train import Stopped, train_controlnet, train_generator, write_generator
 from models.diffusion.train_settings import TrainSettings, rate_share
-from models.diffusion.training_images import TrainingImages, latent_means
+from models.diffusion.training_images import TrainingImages, drawn_people, latent_means
 from models.weights import WeightsError
 from tests.models.diffusion.tiny import TINY, make_tiny_pipeline
 from tests.models.diffusion.tiny_xl import make_tiny_xl
@@ -115,6 +115,16 @@ def test_a_controlnet_is_trained_beside_a_pipeline_that_stays_as_it_is(tmp_path:
     assert again.digest.startswith(base.digest) and again.digest != base.digest
     loaded = load_generator(folder, controlnets=[tmp_path / "trained"])
     assert loaded.generate(squares(1).pose_maps, ["a person"], [0], steps=2).images.shape == (1, 32, 32, 3)
+
+
+def test_people_are_where_the_pose_map_is_drawn_and_one_latent_pixel_around() -> None:
+    maps = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    maps[0, 5, 6, 1] = 9
+    found = drawn_people(maps, 4)
+    assert found.shape == (2, 1, 4, 4) and not found[1].any()
+    expected = torch.zeros(4, 4)
+    expected[0:3, 0:3] = 1
+    assert torch.equal(found[0, 0], expected)
 
 
 def test_a_fresh_controlnet_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
