@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.detector import load_detector
 from models.diffusion.controlnet import Generator, Shared, load_generator
-from pipeline.augment import check_image
+from pipeline.augment import Drawn, agreeing, check_image
 from pipeline.augment_load import generator_folder, load_guide, sized
 from pipeline.augment_plan import Request, draw_conditions, plan
 from pipeline.augment_scene import Scene
@@ -72,6 +72,13 @@ def judged(images: Images, requests: Sequence[Request], detector: Any, config: A
     return [check_image(request.xy_px, image, detector, config) for image, request in zip(images, requests, strict=True)]
 
 
+def by_stage(images: Images, requests: Sequence[Request], checks: Sequence[LabelCheck], allowed_mm: float) -> list[LabelCheck]:
+    """The checks with the stage's last word: views whose people stand elsewhere than the others have them are rejected."""
+    drawn = [Drawn(*each) for each in zip(requests, images, checks, strict=True)]
+    groups = groupby(drawn, lambda one: one.request.instant)
+    return [one.check for _, views in groups for one in agreeing(list(views), allowed_mm)]
+
+
 def instants(requests: Sequence[Request], checks: Sequence[LabelCheck], accepted: bool) -> Iterator[float]:
     """MPJPE in mm of the people of each instant, of all views or of those that passed alone."""
     pairs = [(r, c) for r, c in zip(requests, checks, strict=True) if c.accepted or not accepted]
@@ -112,10 +119,14 @@ def main() -> None:
         bands.append(made_of(requests, generator, told))
         checks = judged(bands[-1], requests, detector, told)
         every, passed = (list(instants(requests, checks, accepted)) for accepted in (False, True))
+        last = by_stage(bands[-1], requests, checks, told.max_mpjpe_mm)
+        agreed = list(instants(requests, last, True))
         off = float(np.mean(passed)) if passed else float("nan")
         print(
             f"generated, {share:.0%} of the noise shared: MPJPE of the views that pass {off:.1f} mm ({len(passed)} people): "
             f"{off / usual:.2f} x (bar {BAR}); of all views {np.mean(every) if every else np.nan:.1f} mm; "
+            f"of those that agree, too, as the stage has it ({np.mean([c.accepted for c in last]):.0%}), "
+            f"{np.mean(agreed) if agreed else np.nan:.1f} mm; "
             f"{np.mean([c.accepted for c in checks]):.0%} pass; colours {colour_spread(bands[-1], requests):.1f} levels apart",
             flush=True,
         )

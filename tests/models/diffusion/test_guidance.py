@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from models.detector import load_network
 from models.diffusion.controlnet import Generator, load_generator
-from models.diffusion.guidance import Guide, one_step_x0
+from models.diffusion.guidance import Guide, Look, one_step_x0
 from models.diffusion.objectives import make_noise_schedule
 from models.diffusion.schedulers import GUIDABLE, make_scheduler, noise_levels
 from models.hourglass import HourglassConfig
+from models.skeleton import COCO17
 from tests.models.diffusion.tiny import make_tiny_pipeline
 
 
@@ -39,8 +40,8 @@ class Pixels(nn.Module):
         return self
 
 
-def guide(strength: float = 0.5) -> Guide:
-    return Guide(Bright(), strength, size_px=64)  # type: ignore[arg-type]
+def guide(strength: float = 0.5, jitter: float = 0.0) -> Guide:
+    return Guide(Bright(), strength, size_px=64, jitter=jitter)  # type: ignore[arg-type]
 
 
 def standing_at(x: float, y: float) -> np.ndarray:
@@ -69,12 +70,35 @@ def test_a_step_tells_where_it_went(name: str) -> None:
 
 def test_targets_stand_at_the_labels_of_each_image_and_nowhere_else() -> None:
     two = [standing_at(10, 20), np.concatenate([standing_at(40, 8), np.full((1, 17, 2), np.nan)])]
-    targets = guide().aimed_at(two).callback(64).targets
+    targets = torch.from_numpy(guide().aimed_at(two).callback(64).targets(Look()))
     assert targets.shape == (2, 17, 16, 16)
     peaks = targets[:, 0].flatten(1).argmax(1)
     assert [(int(p) % 16, int(p) // 16) for p in peaks] == [(2, 5), (10, 2)]  # (x + .5) / 4 - .5
     assert float(targets[1].sum()) == pytest.approx(17 * 2 * np.pi * 1.5**2, rel=0.1)
-    assert torch.equal(guide().aimed_at([np.zeros((0, 17, 2))]).callback(64).targets, torch.zeros(1, 17, 16, 16))
+    assert not guide().aimed_at([np.zeros((0, 17, 2))]).callback(64).targets(Look()).any()
+
+
+@pytest.mark.parametrize("look", [Look(), Look(1.2, (0.1, -0.05)), Look(0.9, (0.0, 0.1), mirrored=True)])
+def test_labels_move_with_what_is_looked_at(look: Look) -> None:
+    picture = torch.zeros(1, 3, 64, 64)
+    picture[:, :, 38:42, 18:22] = 1.0  # its middle is a label at 19.5, 39.5
+    label = np.full((1, 17, 2), np.nan)
+    left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
+    label[0, left] = (np.array([19.5, 39.5]) + 0.5) / 64 * 2 - 1
+    seen, maps = look.at(picture, 64)[0, 0].numpy(), look.heatmaps(label, 64)
+    rows, columns = np.mgrid[:64, :64]
+    where = maps[right if look.mirrored else left]
+    for grid in (columns, rows):
+        assert (seen * grid).sum() / seen.sum() == pytest.approx((where * grid).sum() / where.sum(), abs=0.05)
+    assert (maps.sum((1, 2)) > 0).sum() == 1  # a mirrored left wrist is a right one, and nobody else's
+    assert Look.drawn(3, 0.0) == Look()
+
+
+def test_looks_differ_by_step_and_are_the_same_again() -> None:
+    looks = [Look.drawn(step, 0.15) for step in range(40)]
+    assert looks == [Look.drawn(step, 0.15) for step in range(40)] and len(set(looks)) == 40
+    assert {look.mirrored for look in looks} == {True, False}
+    assert all(0.96 < look.zoom < 1.12 and max(map(abs, look.shift)) <= 0.06 for look in looks)
 
 
 def test_the_shift_makes_what_the_detector_sees_fit_the_labels_better() -> None:
