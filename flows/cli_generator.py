@@ -22,10 +22,11 @@ MinSnr = Annotated[
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Images per step, over all processes.")]
 Accumulate = Annotated[int, typer.Option("--accumulate", min=1, help="Parts of a batch, one after the other: less memory.")]
 Widths = Annotated[str, typer.Option(metavar="N:N:...", help="Channels of each level, finest first.")]
-
-
 Folders = Annotated[
-    list[Path], typer.Option("--data", metavar="FOLDER", help="Labelled images, as for controlnet; several are joined.")
+    list[Path],
+    typer.Option(
+        "--data", metavar="FOLDER", help="COCO layout, drawn portraits, or an exported dataset; again for more of them."
+    ),
 ]
 BeginFrom = Annotated[
     Path | None,

@@ -33,13 +33,12 @@ JOINT_WEIGHT = 9.0  # extra weight of the error on a Gaussian: a joint's own pix
 @dataclass(frozen=True, eq=False)
 class Guide:
     """network: the detector's; strength: how far x0 moves a step, in its own standard deviations; size_px: side at which the
-    detector looks, a multiple of its stride; until: share of the steps that are guided; jitter: how much its looks differ, 0
-    for not at all (see `Look.drawn`)."""
+    detector looks, a multiple of its stride; jitter: how much its looks differ from step to step, 0 for not at all (see
+    `Look.drawn`)."""
 
     network: StackedHourglass
     strength: float = 0.2
     size_px: int = 192
-    until: float = 1.0
     jitter: float = 0.15
 
     def aimed_at(self, labels_px: Sequence[NDArray[np.float64]]) -> Guided:
@@ -106,7 +105,7 @@ class DetectorGuidance:
         """The latents (B, c, h, w) after a step, moved."""
         latents, scheduler = tensors["latents"], pipeline.scheduler
         step = step_of(scheduler, timestep)
-        if self._before is not None and step < self.guide.until * len(scheduler.timesteps):
+        if self._before is not None:
             before, after = noise_levels(scheduler, step)
             latents = latents + after[0] * self.shift(pipeline.vae, one_step_x0(self._before, latents, before, after), step)
         self._before = latents

@@ -88,7 +88,7 @@ def test_labels_move_with_what_is_looked_at(look: Look) -> None:
     seen, maps = look.at(picture, 64)[0, 0].numpy(), look.heatmaps(label, 64)
     rows, columns = np.mgrid[:64, :64]
     where = maps[right if look.mirrored else left]
-    for grid in (columns, rows):
+    for grid in (columns, rows):  # a twentieth of a pixel: looking resamples a picture, a Gaussian is drawn anew
         assert (seen * grid).sum() / seen.sum() == pytest.approx((where * grid).sum() / where.sum(), abs=0.05)
     assert (maps.sum((1, 2)) > 0).sum() == 1  # a mirrored left wrist is a right one, and nobody else's
     assert Look.drawn(3, 0.0) == Look()
