@@ -35,6 +35,10 @@ BeginFrom = Annotated[
 PersonWeight = Annotated[
     float, typer.Option("--person-weight", min=0, help="By how much more errors count where the pose map draws people.")
 ]
+DecoderSteps = Annotated[
+    int,
+    typer.Option("--decoder-steps", min=0, help="Planned steps of the decoder alone, after the autoencoder or with --from."),
+]
 
 
 @train.command("diffusion")
@@ -53,8 +57,9 @@ def train_diffusion(
     min_snr: MinSnr = None,
     person_weight: PersonWeight = 0.0,
     autoencoder_steps: Annotated[int, typer.Option(min=1, help="Planned steps of the autoencoder.")] = 5000,
+    decoder_steps: DecoderSteps = 0,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="Planned steps of the denoiser without poses.")] = 1000,
-    controlnet_steps: Annotated[int, typer.Option(min=1, help="Planned steps of ControlNet with the denoiser.")] = 5000,
+    controlnet_steps: Annotated[int, typer.Option(min=0, help="Planned steps of ControlNet with the denoiser.")] = 5000,
     learning_rate: Annotated[
         float,
         typer.Option("--learning-rate", min=0, help="Highest rate of denoiser and ControlNet; half once they learn together."),
@@ -71,7 +76,7 @@ def train_diffusion(
 ) -> None:
     """A small generator from nothing, or from a trained one: autoencoder, text-conditioned denoiser, ControlNet.
 
-    Writes OUT/pipeline, a diffusers folder. With --from, sizes, objective and autoencoder are the pipeline's, and stay.
+    Writes OUT/pipeline, a diffusers folder. With --from, sizes, objective and latents are the pipeline's, and stay.
     """
     with answering(as_json and is_main_process()) as answer:
         from models.diffusion.networks import GeneratorShape
@@ -85,10 +90,11 @@ def train_diffusion(
                 condition_channels=tuple(8 << level for level in range(len(levels))),
             )  # fmt: skip
             settings = _settings(
-                autoencoder_steps=autoencoder_steps, denoiser_steps=denoiser_steps, controlnet_steps=controlnet_steps,
-                denoiser_rate=learning_rate, controlnet_rate=learning_rate, controlnet_denoiser_rate=learning_rate / 2,
-                batch=batch, objective=objective, min_snr=min_snr, person_weight=person_weight, accumulate=accumulate,
-                checkpointing=checkpointing, seconds=seconds, seed=seed, device=device, precision=precision,
+                autoencoder_steps=autoencoder_steps, decoder_steps=decoder_steps, denoiser_steps=denoiser_steps,
+                controlnet_steps=controlnet_steps, denoiser_rate=learning_rate, controlnet_rate=learning_rate,
+                controlnet_denoiser_rate=learning_rate / 2, batch=batch, objective=objective, min_snr=min_snr,
+                person_weight=person_weight, accumulate=accumulate, checkpointing=checkpointing, seconds=seconds, seed=seed,
+                device=device, precision=precision,
             )  # fmt: skip
             if begin_from is not None:
                 return train_on_from_folder(data, begin_from, out, settings, held_out, _say)

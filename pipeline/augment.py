@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models.diffusion.controlnet import Generator
     from models.diffusion.guidance import Guide
 
-VERSION = "6"
+VERSION = "7"
 
 BATCH = 8  # images asked of the generator at once; it cuts them further by the memory there is
 

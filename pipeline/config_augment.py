@@ -57,10 +57,11 @@ class AugmentConfig(Section):
     steps: int = Field(20, ge=1, description="sampling steps of an image; more are slower")
     guidance_scale: float = Field(2.0, ge=0, description="classifier-free guidance scale")
     detector_guidance: float = Field(
-        0.2,
+        0.3,
         ge=0,
-        description="how strongly a detector draws people to their labels at every step (ddim, euler and flow; 0: not at all); "
-        "the image is decoded and differentiated each time, which takes time, and memory with large models",
+        description="how strongly a detector draws people to their labels at every step, by the noise that is left (ddim, "
+        "euler and flow; 0: not at all); the image is decoded and differentiated each time, which takes time, and memory with "
+        "large models",
     )
     guidance_weights: str = Field("studio", description="the detector that guides; another one than checks the labels")
     guidance_size_px: int = Field(

@@ -2,7 +2,8 @@
 
 After every step the expected image (the one-step x0) is decoded and looked at; the gradient of the detector's heatmap error,
 through detector and decoder but not through the denoiser, moves x0 (Dhariwal & Nichol 2021; on x0 as in Bansal et al. 2023 and
-He et al. 2024). It works on top of classifier-free guidance and ControlNet, through diffusers' `callback_on_step_end`.
+He et al. 2024): far while there is much noise, less and less towards the end, where people stand and are only set right. It
+works on top of classifier-free guidance and ControlNet, through diffusers' `callback_on_step_end`.
 
 At every step the detector looks from a little elsewhere: what pleases it then is a person, and no pattern that one network
 takes for one on one grid of pixels.
@@ -10,6 +11,7 @@ takes for one on one grid of pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,12 +34,12 @@ JOINT_WEIGHT = 9.0  # extra weight of the error on a Gaussian: a joint's own pix
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """network: the detector's; strength: how far x0 moves a step, in its own standard deviations; size_px: side at which the
-    detector looks, a multiple of its stride; jitter: how much its looks differ from step to step, 0 for not at all (see
-    `Look.drawn`)."""
+    """network: the detector's; strength: how far x0 moves at a step from pure noise, in its own standard deviations, and by the
+    share of noise that is left at later ones; size_px: side at which the detector looks, a multiple of its stride; jitter: how
+    much its looks differ from step to step, 0 for not at all (see `Look.drawn`)."""
 
     network: StackedHourglass
-    strength: float = 0.2
+    strength: float = 0.3
     size_px: int = 192
     jitter: float = 0.15
 
@@ -107,7 +109,8 @@ class DetectorGuidance:
         step = step_of(scheduler, timestep)
         if self._before is not None:
             before, after = noise_levels(scheduler, step)
-            latents = latents + after[0] * self.shift(pipeline.vae, one_step_x0(self._before, latents, before, after), step)
+            moved = self.shift(pipeline.vae, one_step_x0(self._before, latents, before, after), step)
+            latents = latents + after[0] * noise_share(before) * moved
         self._before = latents
         return {"latents": latents}
 
@@ -132,6 +135,12 @@ class DetectorGuidance:
         """Heatmaps (B, J, h, w) that the detector should see."""
         side = self.guide.size_px // STEM_STRIDE
         return np.stack([look.heatmaps(labels, side) for labels in self.labels])
+
+
+def noise_share(level: tuple[float, float]) -> float:
+    """Share of noise in latents of (alpha, sigma): 1 for nothing else, 0 for none; the same however a sampler scales them."""
+    alpha, sigma = level
+    return sigma / math.hypot(alpha, sigma)
 
 
 def one_step_x0(before: Tensor, after: Tensor, level: tuple[float, float], level_after: tuple[float, float]) -> Tensor:

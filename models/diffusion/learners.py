@@ -1,11 +1,11 @@
-"""What is trained together, as one module that accelerate can wrap, and the autoencoder's loss."""
+"""What is trained together, as one module that accelerate can wrap, and the loss of what is decoded."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
 
 from models.diffusion.train_settings import TrainSettings
 
@@ -23,6 +23,20 @@ class Autoencoder(nn.Module):
         """The images again, from latents with their posterior's noise (B, c, h, w), and the mean KL to N(0, 1)."""
         posterior = self.vae.encode(images).latent_dist
         return self.vae.decode(posterior.mean + posterior.std * noise).sample, posterior.kl().mean()
+
+
+class Decoder(nn.Module):
+    """The half of an autoencoder that makes images (B, 3, S, S) in -1..1 of latents (B, c, h, w)."""
+
+    INPUTS = 1  # what `forward` takes
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.decoder, self.post_quant_conv = vae.decoder, vae.post_quant_conv or nn.Identity()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Images of latents as the encoder gives them, not scaled."""
+        return self.decoder(self.post_quant_conv(latents))
 
 
 class Denoiser(nn.Module):
@@ -51,10 +65,16 @@ class Denoiser(nn.Module):
 
 
 def autoencoder_loss(back: Tensor, divergence: Tensor, images: Tensor, settings: TrainSettings) -> Tensor:
-    """L1 + square_weight * L2 of pixels, edge_weight * L1 of their differences, kl_weight * KL to N(0, 1).
+    """`pixel_loss` + kl_weight * KL to N(0, 1)."""
+    return pixel_loss(back, images, settings) + settings.kl_weight * divergence
+
+
+def pixel_loss(back: Tensor, images: Tensor, settings: TrainSettings, where: Tensor | None = None) -> Tensor:
+    """L1 + square_weight * L2 of pixels (B, 3, S, S) + edge_weight * L1 of their differences; where: weights (B, 1, S, S).
 
     L1 alone is content with grey people for hundreds of steps: the square makes few pixels of a wrong colour count.
     """
-    edges = l1_loss(back.diff(dim=-1), images.diff(dim=-1)) + l1_loss(back.diff(dim=-2), images.diff(dim=-2))
-    pixels = l1_loss(back, images) + settings.square_weight * mse_loss(back, images)
-    return pixels + settings.edge_weight * edges + settings.kl_weight * divergence
+    off = back - images
+    weight = torch.ones_like(off[:, :1]) if where is None else where
+    edges = (off.diff(dim=-1).abs() * weight[..., 1:]).mean() + (off.diff(dim=-2).abs() * weight[..., 1:, :]).mean()
+    return ((off.abs() + settings.square_weight * off.square()) * weight).mean() + settings.edge_weight * edges

@@ -1,4 +1,4 @@
-"""Training of a text- and pose-conditioned latent diffusion model: autoencoder, then denoiser, then ControlNet; or of a
+"""Training of a text- and pose-conditioned latent diffusion model: autoencoder, decoder, denoiser, ControlNet; or of a
 ControlNet alone beside a pipeline that is there (`train_controlnet`).
 
 Rombach et al. 2022; Zhang et al. 2023. Every step draws its own random numbers from (seed, phase, step) on the processor, so
@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from models.cuda_graph import capture
 from models.curves import append_row
 from models.diffusion.checkpoint import Averaged, load_checkpoint, save_checkpoint
-from models.diffusion.learners import Autoencoder, Denoiser, autoencoder_loss
+from models.diffusion.learners import Autoencoder, Decoder, Denoiser, autoencoder_loss, pixel_loss
 from models.diffusion.networks import GeneratorShape, Networks, build_networks, build_tokenizer, save_pipeline
 from models.diffusion.objectives import Noised, Objective, denoising_error, make_noise_schedule
 from models.diffusion.train_settings import MAY_CHANGE, TrainSettings, rate_share
@@ -53,6 +54,7 @@ def train_generator(
     training = Training(data, settings, objective, Path(folder), digest_of(shape.to_dict(), settings, data), report)
     training.autoencoder(networks.vae)
     latents = training.latents(networks.vae)
+    training.decoder(networks.vae, latents)
     scale = 1 / max(float(latents.std()), 1e-6)  # to unit spread, which the noise is made for
     networks.vae.register_to_config(scaling_factor=scale)
     training.denoiser(networks, latents * scale, token_ids(tokenizer, data.captions))
@@ -65,15 +67,16 @@ def train_controlnet(
     data: TrainingImages, base: Networks, tokenizer: Any, scheduler: Any, settings: TrainSettings, folder: Path,
     base_digest: str = "", report: Report = lambda *_: None,
 ) -> Networks:  # fmt: skip
-    """Train the ControlNet of `base` on images, and its denoiser where `settings.controlnet_denoiser_rate` is not 0; all else
-    stays as it is. Goes on from the checkpoint in `folder`.
+    """Train the ControlNet of `base` on images, its denoiser where `settings.controlnet_denoiser_rate` is not 0, its
+    decoder for `settings.decoder_steps`; all else stays as it is. Goes on from the checkpoint in `folder`.
 
     scheduler: the base's own, which says what its denoiser predicts. Raises as `train_generator`.
     """
     objective = Objective.of(scheduler, settings.min_snr)
     training = Training(data, settings, objective, Path(folder), digest_of(base_digest, settings, data), report)
-    latents = training.latents(base.vae) * base.vae.config.scaling_factor
-    training.controlnet(base, latents, token_ids(tokenizer, data.captions))
+    latents = training.latents(base.vae)
+    training.decoder(base.vae, latents)
+    training.controlnet(base, latents * base.vae.config.scaling_factor, token_ids(tokenizer, data.captions))
     return base
 
 
@@ -135,6 +138,26 @@ class Training:
 
         self._phase("autoencoder", Autoencoder(vae), {"vae": self.settings.autoencoder_rate}, batches, loss)
 
+    def decoder(self, vae: Any, latents: Tensor) -> None:
+        """The decoder alone, where it has steps: from latents a little off, which stay what they are for the denoiser."""
+        images, far = pixels(self.data.images), self.settings.decoder_noise * float(latents.std())
+        size = (self.settings.batch,)
+
+        def batches(draw: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
+            mirror, pick = torch.randint(2, size, generator=draw), torch.randint(len(images), size, generator=draw)
+            true = latents[mirror, pick]
+            off = far * torch.rand((*size, 1, 1, 1), generator=draw) * torch.randn(true.shape, generator=draw)
+            seen = torch.where(mirror.bool()[:, None, None, None], images[pick].flip(-1), images[pick])
+            yield true + off, seen, self._conditions(mirror, pick)
+
+        def loss(model: nn.Module, latents: Tensor, images: Tensor, condition: Tensor) -> Tensor:
+            people = interpolate(drawn_people(condition, latents.shape[-1]), images.shape[-2:])
+            return pixel_loss(model(latents), images, self.settings, 1 + self.settings.person_weight * people)
+
+        if self.settings.decoder_steps:
+            rates = dict.fromkeys(("decoder", "post_quant_conv"), self.settings.decoder_rate)
+            self._phase("decoder", Decoder(vae), rates, batches, loss)
+
     def denoiser(self, networks: Networks, latents: Tensor, tokens: Tensor) -> None:
         """The UNet and the text encoder learn to take noise away, without poses."""
         rates = {"unet": self.settings.denoiser_rate, "text_encoder": self.settings.denoiser_rate}
@@ -148,7 +171,6 @@ class Training:
         self._denoise("controlnet", model, rates, latents, tokens)
 
     def _denoise(self, name: str, model: Denoiser, rates: Mapping[str, float], latents: Tensor, tokens: Tensor) -> None:
-        maps = (self.data.pose_maps, self.data.mirrored_maps)
         size = (self.settings.batch,)
 
         def batches(draw: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
@@ -156,8 +178,7 @@ class Training:
             dropped = torch.rand(size, generator=draw) < self.settings.drop_caption
             noised = self.objective.noised(latents[mirror, pick], draw)
             ids = torch.where(dropped[:, None], tokens[-1], tokens[pick])
-            conditions = torch.from_numpy(np.stack([maps[m][p] for m, p in zip(mirror.tolist(), pick.tolist(), strict=True)]))
-            parts = (noised.x, noised.times, ids, conditions, noised.target, noised.weight)
+            parts = (noised.x, noised.times, ids, self._conditions(mirror, pick), noised.target, noised.weight)
             yield from zip(*(part.chunk(self.settings.accumulate) for part in parts), strict=True)
 
         def loss(model: nn.Module, x: Tensor, times: Tensor, ids: Tensor, condition: Tensor, target: Tensor,
@@ -169,10 +190,15 @@ class Training:
             model.enable_checkpointing()
         self._phase(name, model, rates, batches, loss)
 
+    def _conditions(self, mirror: Tensor, pick: Tensor) -> Tensor:
+        """Pose maps uint8 (B, S, S, 3) of the images picked, as their mirror images have them where mirror is 1."""
+        maps = (self.data.pose_maps, self.data.mirrored_maps)
+        return torch.from_numpy(np.stack([maps[m][p] for m, p in zip(mirror.tolist(), pick.tolist(), strict=True)]))
+
     def _phase(
         self,
         name: str,
-        model: Autoencoder | Denoiser,
+        model: Autoencoder | Decoder | Denoiser,
         rates: Mapping[str, float],
         batches: Callable[[torch.Generator], Iterator[tuple[Tensor, ...]]],
         loss: Callable[..., Tensor],

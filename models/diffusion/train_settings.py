@@ -10,8 +10,8 @@ from models.train_config import PRECISIONS
 
 # Settings of memory, time and length: a training may go on with others.
 MAY_CHANGE = (
-    "accumulate", "checkpointing", "device", "precision", "seconds", "save_every", "autoencoder_steps", "denoiser_steps",
-    "controlnet_steps",
+    "accumulate", "checkpointing", "device", "precision", "seconds", "save_every", "autoencoder_steps", "decoder_steps",
+    "denoiser_steps", "controlnet_steps",
 )  # fmt: skip
 
 
@@ -19,8 +19,10 @@ MAY_CHANGE = (
 class TrainSettings:
     """Lengths in steps, rates of AdamW (cosine to a tenth), and the shares of a loss.
 
-    controlnet_denoiser_rate: rate of the denoiser while ControlNet learns; 0 keeps it as it is (Zhang et al.), more lets a
-    small model learn to use the pose in fewer steps. drop_caption: share of empty captions, for classifier-free guidance.
+    decoder_steps: of the decoder alone, once the latents are what they stay; decoder_noise: how far off, in their spread, they
+    are given to it, as denoisers leave them. controlnet_denoiser_rate: rate of the denoiser while ControlNet learns; 0 keeps it
+    as it is (Zhang et al.), more lets a small model learn to use the pose in fewer steps. drop_caption: share of empty
+    captions, for classifier-free guidance.
     objective: v, epsilon or flow; min_snr: gamma of the loss weights, None for none. batch: images a step, over all processes,
     taken in `accumulate` parts one after the other. checkpointing: compute activations again instead of keeping them. seconds:
     stop cleanly after this long. person_weight: by how much more an error counts where the pose map draws people, who fill
@@ -28,11 +30,14 @@ class TrainSettings:
     """
 
     autoencoder_steps: int = 1000
+    decoder_steps: int = 0
     denoiser_steps: int = 3000
     controlnet_steps: int = 5000
     batch: int = 16
     autoencoder_batch: int = 4
     autoencoder_rate: float = 3e-3
+    decoder_rate: float = 1e-3
+    decoder_noise: float = 0.3
     denoiser_rate: float = 1e-3
     controlnet_rate: float = 1e-3
     controlnet_denoiser_rate: float = 5e-4

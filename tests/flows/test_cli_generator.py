@@ -45,12 +45,12 @@ def test_a_generator_learns_on_from_several_folders(tmp_path: Path) -> None:
     status, said = answer("train", "diffusion", "--data", str(first), "--out", str(tmp_path / "run"), *SMALL)
     assert status == 0, said
     words = ("--from", said["pipeline"], "--data", str(first), "--data", str(second), "--out", str(tmp_path / "more"))
-    status, said = answer("train", "diffusion", *words, *SMALL, "--person-weight", "4")
+    status, said = answer("train", "diffusion", *words, *SMALL, "--person-weight", "4", "--decoder-steps", "1")
     assert status == 0, said
     told = json.loads((Path(said["pipeline"]) / "training.json").read_text())
     assert told["from"] == "pipeline" and told["settings"]["person_weight"] == 4 and told["examples"] == 6
     phases = (tmp_path / "more" / "checkpoints" / "curve.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in phases] == ["phase", "controlnet"]
+    assert [line.split(",")[0] for line in phases] == ["phase", "decoder", "controlnet"]
 
 
 def test_a_training_that_stops_says_how_to_go_on(tmp_path: Path) -> None:

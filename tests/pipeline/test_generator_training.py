@@ -35,7 +35,7 @@ def test_a_folder_of_labelled_images_becomes_a_generator(tmp_path: Path) -> None
     assert decode_image(sheet(examples, images, columns=3)).shape == (96, 96, 3)
 
 
-def test_a_trained_generator_goes_on_with_other_images_and_keeps_its_autoencoder(tmp_path: Path) -> None:
+def test_a_trained_generator_goes_on_with_other_images_and_keeps_its_latents(tmp_path: Path) -> None:
     data = [write_coco(tmp_path / "a", standing(40)), write_coco(tmp_path / "b", standing(80))]
     first = train_from_folder(data[:1], tmp_path / "run", SETTINGS, TINY, held_out=0)
     settings = replace(SETTINGS, controlnet_steps=4, person_weight=4.0)
@@ -45,6 +45,9 @@ def test_a_trained_generator_goes_on_with_other_images_and_keeps_its_autoencoder
     card = (second / "README.md").read_text()
     assert "| data | a, b |" in card and "| from | pipeline |" in card and "person_weight 4.0" in card
     assert load_generator(second).size_px == 32
+    third = train_on_from_folder(data, first, tmp_path / "sharper", replace(SETTINGS, decoder_steps=2, controlnet_steps=0))
+    same = {f: (third / f.relative_to(first)).read_bytes() == f.read_bytes() for f in first.rglob("*.safetensors")}
+    assert {file.parent.name for file, unchanged in same.items() if not unchanged} == {"vae"}
     with pytest.raises(WeightsError, match="nowhere: no such folder"):
         train_on_from_folder(data, tmp_path / "nowhere", tmp_path / "none", settings)
 

@@ -1,6 +1,7 @@
 """The detector's gradient moves people towards their labels, whatever is being sampled."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from models.detector import load_network
 from models.diffusion.controlnet import Generator, load_generator
-from models.diffusion.guidance import Guide, Look, one_step_x0
+from models.diffusion.guidance import Guide, Look, noise_share, one_step_x0
 from models.diffusion.objectives import make_noise_schedule
 from models.diffusion.schedulers import GUIDABLE, make_scheduler, noise_levels
 from models.hourglass import HourglassConfig
@@ -109,6 +110,30 @@ def test_the_shift_makes_what_the_detector_sees_fit_the_labels_better() -> None:
     assert float((moved - x0).square().mean().sqrt()) == pytest.approx(0.2 * float(x0.std()), rel=1e-4)
     change = (moved - x0).mean((0, 1))
     assert change[40, 20] > change.mean() + 3 * change.std()  # brighter where somebody should stand
+
+
+def test_less_is_moved_the_less_noise_is_left() -> None:
+    scheduler = make_scheduler("ddim", make_noise_schedule("v").config)
+    scheduler.set_timesteps(10)
+    pipeline = SimpleNamespace(vae=Pixels(), scheduler=scheduler)
+    draw = torch.Generator().manual_seed(2)
+    latents, moves = torch.randn(1, 3, 64, 64, generator=draw), []
+    for step in (1, 8):
+        guidance = guide(0.5).aimed_at([standing_at(20, 40)]).callback(64)
+        before = guidance(pipeline, step - 1, scheduler.timesteps[step - 1], {"latents": latents})["latents"]
+        assert before is latents  # of a first step nobody knows where it went
+        after = guidance(pipeline, step, scheduler.timesteps[step], {"latents": 0.9 * latents})["latents"]
+        x0 = one_step_x0(latents, 0.9 * latents, *noise_levels(scheduler, step))
+        alpha = noise_levels(scheduler, step)[1][0]
+        moves.append(float((after - 0.9 * latents).square().mean().sqrt() / alpha / x0.std()))
+    shares = [noise_share(noise_levels(scheduler, step)[0]) for step in (1, 8)]
+    assert moves == pytest.approx([0.5 * share for share in shares], rel=1e-3)
+    assert shares[0] > 0.95 and shares[1] < 0.6
+
+
+def test_the_share_of_noise_does_not_depend_on_how_a_sampler_scales() -> None:
+    assert noise_share((1.0, 0.0)) == 0 and noise_share((0.0, 1.0)) == 1
+    assert noise_share((0.6, 0.8)) == pytest.approx(0.8) == pytest.approx(noise_share((1.0, 0.8 / 0.6)))
 
 
 @pytest.mark.parametrize("sampler", GUIDABLE)

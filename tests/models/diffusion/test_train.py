@@ -7,12 +7,12 @@ import torch
 
 from models.diffusion.base import load_base
 from models.diffusion.controlnet import load_generator
-from models.diffusion.learners import Autoencoder, autoencoder_loss
+from models.diffusion.learners import Autoencoder, autoencoder_loss, pixel_loss
 from models.diffusion.networks import Networks, build_networks, build_tokenizer
 from models.diffusion.objectives import Objective
 from models.diffusion.train import Stopped, train_controlnet, train_generator, write_generator
 from models.diffusion.train_settings import TrainSettings, rate_share
-from models.diffusion.training_images import TrainingImages, drawn_people, latent_means
+from models.diffusion.training_images import TrainingImages, drawn_people, latent_means, pixels
 from models.weights import WeightsError
 from tests.models.diffusion.tiny import TINY, make_tiny_pipeline
 from tests.models.diffusion.tiny_xl import make_tiny_xl
@@ -177,6 +177,38 @@ def test_the_autoencoder_learns() -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+
+
+def test_the_decoder_alone_learns_from_latents_that_stay(tmp_path: Path) -> None:
+    base, images = load_base(make_tiny_pipeline(tmp_path / "base")), pixels(squares().images)
+    weights_before = {name: value.clone() for name, value in base.networks.vae.state_dict().items()}
+
+    def decoded() -> torch.Tensor:
+        with torch.no_grad():
+            return base.networks.vae.decode(base.networks.vae.encode(images).latent_dist.mean).sample
+
+    before = decoded()
+    settings = replace(SETTINGS, decoder_steps=60, controlnet_steps=0, batch=4, person_weight=2.0, average_limit=0.8)
+    train_controlnet(squares(), base.networks, base.tokenizer, base.scheduler, settings, tmp_path / "run")
+    assert float((decoded() - images).abs().mean()) < 0.7 * float((before - images).abs().mean())
+    after = base.networks.vae.state_dict()
+    moved = {name.split(".")[0] for name, value in weights_before.items() if not torch.equal(value, after[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+    curve = (tmp_path / "run" / "curve.csv").read_text()
+    assert "decoder,60," in curve and "controlnet" not in curve
+
+
+def test_an_error_counts_more_where_it_weighs_more() -> None:
+    image, where = torch.zeros(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
+    wrong = image.clone()
+    wrong[..., 2, 2] = 0.5
+    settings = replace(SETTINGS, edge_weight=0.0)
+    assert float(pixel_loss(wrong, image, settings)) == pytest.approx((0.5 + 4 * 0.25) / 16)
+    where[..., 2, 2] = 3.0
+    assert float(pixel_loss(wrong, image, settings, where)) == pytest.approx(3 * (0.5 + 4 * 0.25) / 16)
+    edges = replace(SETTINGS, edge_weight=1.0)  # two edges across and two down, of 12 each, half of them at the pixel itself
+    more = pixel_loss(wrong, image, edges, where) - pixel_loss(wrong, image, settings, where)
+    assert float(more) == pytest.approx(2 * 0.5 * (3 + 1) / 12)
 
 
 def test_the_mirror_images_are_encoded_too() -> None:
