@@ -65,7 +65,7 @@ class AugmentConfig(Section):
     )
     guidance_weights: str = Field("studio", description="the detector that guides; another one than checks the labels")
     guidance_size_px: int = Field(
-        192, ge=64, description="side at which the guiding detector looks at an image, in px; larger is more exact and slower"
+        320, ge=64, description="side at which the guiding detector looks at an image, in px; larger is more exact and slower"
     )
     prompts: tuple[str, ...] = Field(
         ("{people} in a {top} top and {bottoms} trousers, {light}, {place}",),

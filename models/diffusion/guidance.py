@@ -40,7 +40,7 @@ class Guide:
 
     network: StackedHourglass
     strength: float = 0.3
-    size_px: int = 192
+    size_px: int = 320
     jitter: float = 0.15
 
     def aimed_at(self, labels_px: Sequence[NDArray[np.float64]]) -> Guided:
