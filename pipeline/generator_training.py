@@ -51,8 +51,8 @@ def train_on_from_folder(
     data: Sequence[Path], begin_from: Path, out: Path, settings: TrainSettings, held_out: int = 0,
     report: Report = lambda *_: None,
 ) -> Path:  # fmt: skip
-    """Train denoiser, text encoder and ControlNet of a pipeline further, its autoencoder as it is; otherwise as
-    `train_from_folder`. Raises WeightsError for a folder that is no pipeline with a ControlNet."""
+    """Train denoiser, text encoder and ControlNet of a pipeline further, its decoder where that has steps, its encoder not at
+    all; otherwise as `train_from_folder`. Raises WeightsError for a folder that is no pipeline with a ControlNet."""
     ready = load_base(begin_from, begin_from / "controlnet", settings.seed)
     settings = replace(settings, objective=Objective.of(ready.scheduler).name)
     examples = _all_examples(data, ready.size_px, 1, settings.seed, held_out)
