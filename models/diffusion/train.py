@@ -54,7 +54,8 @@ def train_generator(
     training = Training(data, settings, objective, Path(folder), digest_of(shape.to_dict(), settings, data), report)
     training.autoencoder(networks.vae)
     latents = training.latents(networks.vae)
-    training.decoder(networks.vae, latents)
+    if settings.decoder_steps:
+        training.decoder(networks.vae, latents)
     scale = 1 / max(float(latents.std()), 1e-6)  # to unit spread, which the noise is made for
     networks.vae.register_to_config(scaling_factor=scale)
     training.denoiser(networks, latents * scale, token_ids(tokenizer, data.captions))
@@ -75,7 +76,8 @@ def train_controlnet(
     objective = Objective.of(scheduler, settings.min_snr)
     training = Training(data, settings, objective, Path(folder), digest_of(base_digest, settings, data), report)
     latents = training.latents(base.vae)
-    training.decoder(base.vae, latents)
+    if settings.decoder_steps:
+        training.decoder(base.vae, latents)
     training.controlnet(base, latents * base.vae.config.scaling_factor, token_ids(tokenizer, data.captions))
     return base
 
@@ -139,24 +141,22 @@ class Training:
         self._phase("autoencoder", Autoencoder(vae), {"vae": self.settings.autoencoder_rate}, batches, loss)
 
     def decoder(self, vae: Any, latents: Tensor) -> None:
-        """The decoder alone, where it has steps: from latents a little off, which stay what they are for the denoiser."""
-        images, far = pixels(self.data.images), self.settings.decoder_noise * float(latents.std())
-        size = (self.settings.batch,)
+        """The decoder alone: from latents a little off, which stay what they are for the denoiser."""
+        far, size = self.settings.decoder_noise * float(latents.std()), (self.settings.batch,)
 
         def batches(draw: torch.Generator) -> Iterator[tuple[Tensor, ...]]:
-            mirror, pick = torch.randint(2, size, generator=draw), torch.randint(len(images), size, generator=draw)
-            true = latents[mirror, pick]
-            off = far * torch.rand((*size, 1, 1, 1), generator=draw) * torch.randn(true.shape, generator=draw)
-            seen = torch.where(mirror.bool()[:, None, None, None], images[pick].flip(-1), images[pick])
-            yield true + off, seen, self._conditions(mirror, pick)
+            mirror, pick = torch.randint(2, size, generator=draw), torch.randint(len(self.data), size, generator=draw)
+            off = far * torch.rand((*size, 1, 1, 1), generator=draw) * torch.randn((*size, *latents.shape[2:]), generator=draw)
+            images = pixels(self.data.images[pick.numpy()])  # of a batch: as floats, all of them take four times the memory
+            seen = torch.where(mirror.bool()[:, None, None, None], images.flip(-1), images)
+            yield latents[mirror, pick] + off, seen, self._conditions(mirror, pick)
 
         def loss(model: nn.Module, latents: Tensor, images: Tensor, condition: Tensor) -> Tensor:
-            people = interpolate(drawn_people(condition, latents.shape[-1]), images.shape[-2:])
-            return pixel_loss(model(latents), images, self.settings, 1 + self.settings.person_weight * people)
+            where = 1 + self.settings.person_weight * drawn_people(condition, latents.shape[-1])
+            return pixel_loss(model(latents), images, self.settings, interpolate(where, images.shape[-2:]))
 
-        if self.settings.decoder_steps:
-            rates = dict.fromkeys(("decoder", "post_quant_conv"), self.settings.decoder_rate)
-            self._phase("decoder", Decoder(vae), rates, batches, loss)
+        rate = self.settings.decoder_rate
+        self._phase("decoder", Decoder(vae), {"decoder": rate, "post_quant_conv": rate}, batches, loss)
 
     def denoiser(self, networks: Networks, latents: Tensor, tokens: Tensor) -> None:
         """The UNet and the text encoder learn to take noise away, without poses."""
